@@ -1,0 +1,7 @@
+"""`python -m livepose`."""
+
+import sys
+
+from livepose.cli import main
+
+sys.exit(main())

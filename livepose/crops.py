@@ -1,0 +1,63 @@
+"""Square crops around people, and the way back from crop pixels to frame pixels.
+
+One convention for training, evaluation and live use: pixel centres at whole numbers, the box
+in the middle of the square, the person about four fifths of its side, black outside the
+frame.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FILL = 0.8
+"""Share of a crop's side that the longer side of the person's box takes."""
+
+Squares = npt.NDArray[np.int64]
+"""int64 [N, 3]: left, top, side of each square, in frame pixels; may reach outside the frame."""
+
+
+def squares_of(boxes_xyxy: npt.NDArray[np.float32]) -> Squares:
+    """Boxes float32 [N, 4] in frame pixels -> the squares that their crops are cut from."""
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    side = np.maximum(np.rint((high - low).max(axis=1) / FILL), 8)
+    corner = np.rint((low + high - side[:, None]) / 2)
+    return np.column_stack((corner, side)).astype(np.int64)
+
+
+def cut(image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int) -> npt.NDArray[np.uint8]:
+    """Frame uint8 [H, W, 3] BGR -> crops uint8 [N, size, size, 3] RGB.
+
+    Shrinking averages over areas, so that a near person does not alias; enlarging is bilinear.
+    """
+    height, width = image_bgr.shape[:2]
+    crops = np.zeros((len(squares), size, size, 3), np.uint8)
+    for crop, (left, top, side) in zip(crops, squares.tolist(), strict=True):
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + side, width), min(top + side, height)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        part = image_bgr[y0:y1, x0:x1]
+        if part.shape[:2] != (side, side):
+            borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
+            part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+        how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+        cv2.cvtColor(cv2.resize(part, (size, size), interpolation=how), cv2.COLOR_BGR2RGB, crop)
+    return crops
+
+
+def to_frame(
+    joints_xy: npt.NDArray[np.float32], squares: Squares, size: int
+) -> npt.NDArray[np.float32]:
+    """Joints float32 [N, K, 2] in crop pixels -> float32 [N, K, 2] in frame pixels."""
+    scale = (squares[:, 2] / size)[:, None, None]
+    joints = (joints_xy + 0.5) * scale - 0.5 + squares[:, None, :2]
+    return joints.astype(np.float32)
+
+
+def to_crops(
+    joints_xy: npt.NDArray[np.float32], squares: Squares, size: int
+) -> npt.NDArray[np.float32]:
+    """Joints float32 [N, K, 2] in frame pixels -> crop pixels; the inverse of `to_frame`."""
+    scale = (size / squares[:, 2])[:, None, None]
+    joints = (joints_xy - squares[:, None, :2] + 0.5) * scale - 0.5
+    return joints.astype(np.float32)

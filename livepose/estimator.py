@@ -1,0 +1,124 @@
+"""Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
+
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose import crops
+from livepose.errors import UsageError
+from livepose.models import find_model
+from livepose.people import Tracker, search
+from livepose.pose import Pose
+from livepose.runtime import open_engine
+from livepose.smooth import Smoother
+
+COUNTED = 8
+"""A pose's score is the mean of its best-scored joints, this many: half a body is a person."""
+
+
+class PoseEstimator:
+    """Finds people's joints in frames.
+
+    model: "auto", the name of a released model, or the path of an exported .onnx.
+    engine: one of `runtime.ENGINES`; "auto" takes the fastest that runs here.
+    device, precision: "auto", or what the engine offers.
+    max_people: at most so many poses a frame.
+
+    A context manager; not safe to use from two threads at once. Raises ModelError where the
+    model or the engine cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str = "auto",
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        max_people: int = 8,
+        smooth: bool = True,
+    ) -> None:
+        if max_people < 1:
+            raise UsageError(f"max_people is {max_people}; it must be at least 1")
+        self.model = find_model(model)
+        self.engine = open_engine(self.model, engine, device, precision)
+        self.engine.warm_up()
+        self.max_people = max_people
+        self._smoother = Smoother() if smooth else None
+        self._tracker = Tracker(max_people)
+
+    def estimate(
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        boxes_xyxy: npt.NDArray[np.float32] | None = None,
+    ) -> list[Pose]:
+        """The people of one frame, uint8 [H, W, 3]; remembers nothing.
+
+        With boxes, float32 [N, 4] in pixels and tight around each person, exactly one pose per
+        box, in order, with id 0. Without, the people are looked for.
+        """
+        check_frame(frame_bgr)
+        if boxes_xyxy is not None:
+            return self._look(frame_bgr, check_boxes(boxes_xyxy))
+        height, width = frame_bgr.shape[:2]
+        return search(lambda b: self._look(frame_bgr, b), (width, height), self.max_people)
+
+    def track(self, frame_bgr: npt.NDArray[np.uint8], time_s: float) -> list[Pose]:
+        """The people of the next frame, uint8 [H, W, 3], of a video; `time_s` must rise.
+
+        People keep their ids, are followed by their last pose, and their joints are smoothed.
+        """
+        check_frame(frame_bgr)
+        height, width = frame_bgr.shape[:2]
+        poses = self._tracker.step(lambda b: self._look(frame_bgr, b), (width, height))
+        return self._smoother(poses, time_s) if self._smoother else poses
+
+    def close(self) -> None:
+        """Free the engine. Safe to call twice."""
+        self.engine.close()
+
+    def __enter__(self) -> "PoseEstimator":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _look(
+        self, frame_bgr: npt.NDArray[np.uint8], boxes_xyxy: npt.NDArray[np.float32]
+    ) -> list[Pose]:
+        if not len(boxes_xyxy):
+            return []
+        squares = crops.squares_of(boxes_xyxy)
+        joints = self.engine.run(crops.cut(frame_bgr, squares, self.model.size))
+        xy = crops.to_frame(joints[..., :2], squares, self.model.size)
+        scores = joints[..., 2]
+        best = np.sort(scores, axis=1)[:, -COUNTED:].mean(axis=1)
+        return [
+            Pose(joints_xy, joint_scores, box, float(score))
+            for joints_xy, joint_scores, box, score in zip(
+                xy, scores, boxes_xyxy, best, strict=True
+            )
+        ]
+
+
+def check_frame(frame_bgr: npt.NDArray[np.uint8]) -> None:
+    """Raise UsageError for anything but a uint8 [H, W, 3] array."""
+    if frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8:
+        raise UsageError(
+            f"a frame is uint8 [H, W, 3] BGR, not {frame_bgr.dtype} {list(frame_bgr.shape)}"
+        )
+
+
+def check_boxes(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Boxes as float32 [N, 4]; UsageError where they are not boxes."""
+    boxes = np.asarray(boxes_xyxy, np.float32)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise UsageError(f"boxes are finite float32 [N, 4], not {list(boxes.shape)}")
+    return boxes

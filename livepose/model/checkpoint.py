@@ -1,0 +1,46 @@
+"""Training checkpoints on disk. The only file that calls `torch.load`, and only safely."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from livepose.errors import ModelError
+from livepose.model.hourglass import HourglassConfig, StackedHourglass
+
+UNREADABLE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError),
+    *(KeyError, IndexError, ValueError, TypeError, AttributeError),
+)
+"""What torch's safe unpickler raises on files that are no pickles: whatever it stumbles over."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write by temporary file and rename, so that a cut run leaves the last good one."""
+    partial = path.with_name(path.name + ".part")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors and plain values only: code inside a pickle is refused, never run."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such checkpoint; `livepose train` makes one") from None
+    except UNREADABLE as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise ModelError(f"{path}: not a checkpoint that can be read safely ({reason})") from e
+    if not isinstance(state, dict) or "network" not in state or "ema" not in state:
+        raise ModelError(f"{path}: not a livepose checkpoint; `livepose train` makes one")
+    return state
+
+
+def load_network(path: Path) -> StackedHourglass:
+    """The averaged (EMA) weights of a checkpoint as a network in evaluation mode."""
+    state = load_checkpoint(path)
+    network = StackedHourglass(HourglassConfig.from_dict(state["network"]))
+    network.load_state_dict(state["ema"])
+    return network.eval()

@@ -1,0 +1,84 @@
+"""From a checkpoint to `NAME.onnx` and its card: the one graph that every engine runs."""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from livepose.errors import ModelError, OutputError
+from livepose.model.graph import PoseGraph
+from livepose.model.hourglass import StackedHourglass, count_macs, count_parameters
+
+OPSET = 18
+TOLERANCE_PX = 0.1
+
+
+def export_onnx(network: StackedHourglass, path: Path) -> None:
+    """Write the graph, uint8 crops [N, S, S, 3] to joints [N, K, 3], and check it.
+
+    The example has two crops: a batch of one would be taken for a constant. The new file must
+    give torch's joints, or ModelError is raised and an older file of that name stays.
+    """
+    size = network.config.size
+    graph = PoseGraph(network.eval())
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    partial = path.with_name(path.name + ".part")
+    with warnings.catch_warnings():
+        # Deprecations inside the exporter are not the user's to mend.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["crops"],
+            output_names=["joints"],
+            dynamic_shapes=({0: torch.export.Dim("N", min=1, max=1024)},),
+            verbose=False,
+        )
+        assert program is not None
+        try:
+            program.save(os.fspath(partial), external_data=False)
+        except OSError as e:
+            raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
+    check_export(graph, partial, size)
+    os.replace(partial, path)
+
+
+def check_export(graph: PoseGraph, path: Path, size: int) -> None:
+    """The ONNX checker, and the same joints from ONNX Runtime as from torch."""
+    import onnx
+    import onnxruntime as ort
+
+    onnx.checker.check_model(os.fspath(path), full_check=True)
+    session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(crops)).numpy()
+    (joints,) = session.run(None, {"crops": crops})
+    apart = float(np.abs(joints[..., 2] - expected[..., 2]).max())
+    if apart > 1e-3:
+        raise ModelError(f"{path}: the exported graph differs from torch (score by {apart:.4f})")
+
+
+def write_card(network: StackedHourglass, onnx_path: Path, about: dict[str, Any]) -> Path:
+    """`NAME.json` beside the model: its size, hash and what `about` says of training and scores."""
+    config = network.config
+    card: dict[str, Any] = {
+        "name": onnx_path.stem,
+        "size": config.size,
+        "network": config.as_dict(),
+        "parameters": count_parameters(network),
+        "gmac": round(count_macs(config) / 1e9, 3),
+        "sha256": hashlib.sha256(onnx_path.read_bytes()).hexdigest(),
+    }
+    path = onnx_path.with_suffix(".json")
+    path.write_text(json.dumps(card | about, indent=2) + "\n")
+    return path

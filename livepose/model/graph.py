@@ -1,0 +1,76 @@
+"""The exported graph around the network: uint8 crops in, joints in crop pixels out.
+
+Normalising and decoding are here and nowhere else, so that torch, ONNX and every engine run
+the very same arithmetic. Targets for training use the same pixel convention (`to_heatmap`).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from livepose.model.hourglass import StackedHourglass
+
+STRIDE = 4
+"""Crop pixels per heatmap cell."""
+
+MEAN = (0.4404, 0.4440, 0.4327)
+"""RGB means of MPII in 0..1, as published with the PyTorch versions of the hourglass."""
+
+SCALE = 0.25
+"""About the standard deviation of pixels in 0..1; one number for the three channels."""
+
+
+def normalise(crops: Tensor) -> Tensor:
+    """uint8 [N, S, S, 3] RGB -> float32 [N, 3, S, S], about zero mean and unit variance."""
+    x = crops.permute(0, 3, 1, 2).to(torch.float32) / 255
+    return (x - torch.tensor(MEAN, device=x.device).view(1, 3, 1, 1)) / SCALE
+
+
+def to_heatmap(crop_px: Tensor) -> Tensor:
+    """Crop pixels to heatmap cells; both have sample centres at whole numbers."""
+    return (crop_px + 0.5) / STRIDE - 0.5
+
+
+def to_crop(heatmap_px: Tensor) -> Tensor:
+    """Heatmap cells to crop pixels, the inverse of `to_heatmap`."""
+    return (heatmap_px + 0.5) * STRIDE - 0.5
+
+
+def decode(heatmaps: Tensor) -> Tensor:
+    """Heatmaps float32 [N, K, h, w] -> joints float32 [N, K, 3]: x, y in crop pixels, score.
+
+    The peak, refined by a parabola through the logarithms of it and its two neighbours on
+    each axis: exact for a Gaussian, as in DARK (Zhang et al., CVPR 2020) with a diagonal
+    Hessian. At the border the parabola through the three outermost cells is used. The score
+    is the height of the peak, limited to 0..1.
+    """
+    h, w = heatmaps.shape[2:]
+    flat = heatmaps.flatten(2)  # [N, K, h*w]
+    score, peak = flat.max(dim=2)  # [N, K]
+    x, y = peak % w, torch.div(peak, w, rounding_mode="floor")
+    cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
+    logs = flat.clamp(min=1e-4).log()
+
+    def at(column: Tensor, row: Tensor) -> Tensor:
+        return logs.gather(2, (row * w + column).unsqueeze(2)).squeeze(2)
+
+    def refined(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+        bend = (2 * middle - before - after).clamp(min=1e-3)
+        return ((after - before) / (2 * bend)).clamp(-1.5, 1.5)
+
+    dx = refined(at(cx - 1, y), at(cx, y), at(cx + 1, y))
+    dy = refined(at(x, cy - 1), at(x, cy), at(x, cy + 1))
+    # A parabola that runs off more than a cell from the peak is no peak: stay near it.
+    xs = torch.minimum(torch.maximum(cx + dx, x - 1.0), x + 1.0)
+    ys = torch.minimum(torch.maximum(cy + dy, y - 1.0), y + 1.0)
+    return torch.stack((to_crop(xs), to_crop(ys), score.clamp(0, 1)), dim=2)
+
+
+class PoseGraph(nn.Module):
+    """uint8 [N, S, S, 3] RGB -> float32 [N, K, 3]: x, y in crop pixels, score in 0..1."""
+
+    def __init__(self, network: StackedHourglass) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return decode(self.network(normalise(crops))[-1].float())

@@ -1,0 +1,35 @@
+"""What an engine is: something that runs one exported model on one device."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """One line for people: which engine, on what, in which precision."""
+
+    name: str
+    device: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.precision} on {self.device}"
+
+
+class Engine(Protocol):
+    """Runs the exported graph. Opened by its constructor; used from one thread at a time."""
+
+    info: EngineInfo
+
+    def warm_up(self) -> None:
+        """Do now what would make the first `run` slow."""
+
+    def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """crops uint8 [N, S, S, 3] RGB, any N >= 1 -> joints float32 [N, 16, 3]: x, y in crop
+        pixels, score in 0..1. Raises EngineError when the engine fails."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice; `run` must not follow."""

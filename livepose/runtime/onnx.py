@@ -1,0 +1,64 @@
+"""ONNX Runtime on the CPU: the portable engine."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose.errors import EngineError, ModelError
+from livepose.models import Model
+from livepose.runtime.base import EngineInfo
+
+
+class OnnxEngine:
+    """See `base.Engine`. `threads` 0 takes one per physical core."""
+
+    def __init__(self, model: Model, threads: int = 0) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4
+        # Spinning threads would keep every core busy between two frames of a camera.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(
+                os.fspath(model.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as e:
+            # ONNX Runtime has no base class of its own below Exception.
+            reason = str(e).strip().splitlines()[-1]
+            raise ModelError(f"{model.path}: ONNX Runtime cannot load it ({reason})") from e
+        check_signature(model, self._session)
+        self._size = model.size
+        self._failures = (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail)
+        self.info = EngineInfo(f"onnxruntime {ort.__version__}", "cpu", "fp32")
+
+    def warm_up(self) -> None:
+        self.run(np.zeros((1, self._size, self._size, 3), np.uint8))
+
+    def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        try:
+            (joints,) = self._session.run(None, {"crops": crops})
+        except self._failures as e:
+            raise EngineError(f"ONNX Runtime failed: {str(e).splitlines()[0]}") from e
+        return np.asarray(joints)
+
+    def close(self) -> None:
+        self.__dict__.pop("_session", None)
+
+
+def check_signature(model: Model, session: object) -> None:
+    """A pose model takes uint8 crops [N, S, S, 3] and gives float joints [N, 16, 3]."""
+    inputs = session.get_inputs()  # type: ignore[attr-defined]
+    outputs = session.get_outputs()  # type: ignore[attr-defined]
+    if (
+        [(i.name, i.type, i.shape[1:]) for i in inputs]
+        != [("crops", "tensor(uint8)", [model.size, model.size, 3])]
+        or [o.name for o in outputs] != ["joints"]
+        or outputs[0].shape[1:] != [16, 3]
+    ):
+        raise ModelError(
+            f"{model.path}: not a livepose pose model (it wants "
+            f"{[(i.name, i.type, i.shape) for i in inputs]}); `livepose export` makes one"
+        )

@@ -1,0 +1,74 @@
+"""Steadier joints: the One Euro filter (Casiez, Roussel, Vogel, CHI 2012), per joint.
+
+It works on true timestamps and in units of body size, so that it behaves alike near and far
+and at any frame rate: little jitter at rest, little lag in motion.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose.pose import Pose
+
+MIN_CUTOFF_HZ = 1.2
+SPEED_CUTOFF_HZ = 6.0
+"""Added to the cut-off per body size per second of speed."""
+
+DERIVATIVE_CUTOFF_HZ = 1.5
+JUMP = 0.5
+"""Body sizes a joint moves in one frame for the filter to start anew there."""
+
+FORGET_S = 0.5
+
+
+def smoothing_factor(cutoff_hz: npt.NDArray[np.float64], dt_s: float) -> npt.NDArray[np.float64]:
+    """Weight of the new value of a first-order low-pass filter."""
+    tau = 2 * np.pi * cutoff_hz * dt_s
+    return np.asarray(tau / (1 + tau))
+
+
+class PoseFilter:
+    """Filters one person's joints."""
+
+    def __init__(self) -> None:
+        self._time_s = float("-inf")
+        self._xy = np.zeros((16, 2))
+        self._speed = np.zeros((16, 2))
+
+    def __call__(self, pose: Pose, time_s: float) -> Pose:
+        dt_s = time_s - self._time_s
+        size = max(float((pose.box_xyxy[2:] - pose.box_xyxy[:2]).max()), 1.0)
+        xy = pose.joints_xy.astype(np.float64)
+        if not 0 < dt_s <= FORGET_S:
+            self._speed[:] = 0
+            self._xy = xy
+        else:
+            self._update(xy, size, dt_s)
+        self._time_s = time_s
+        return replace(pose, joints_xy=self._xy.astype(np.float32))
+
+    def _update(self, xy: npt.NDArray[np.float64], size: float, dt_s: float) -> None:
+        moved = (xy - self._xy) / size
+        speed = moved / dt_s
+        self._speed += smoothing_factor(np.array(DERIVATIVE_CUTOFF_HZ), dt_s) * (
+            speed - self._speed
+        )
+        cutoff_hz = MIN_CUTOFF_HZ + SPEED_CUTOFF_HZ * np.linalg.norm(self._speed, axis=1)
+        weight = smoothing_factor(cutoff_hz, dt_s)[:, None]
+        jumped = np.linalg.norm(moved, axis=1) > JUMP
+        weight[jumped] = 1
+        self._speed[jumped] = 0
+        self._xy = self._xy + weight * (xy - self._xy)
+
+
+class Smoother:
+    """One filter per id; a person's filter is forgotten when they have left."""
+
+    def __init__(self) -> None:
+        self._filters: dict[int, PoseFilter] = {}
+
+    def __call__(self, poses: list[Pose], time_s: float) -> list[Pose]:
+        """The poses of one frame, with steadier joints; `time_s` on any rising clock."""
+        self._filters = {p.id: self._filters.get(p.id, PoseFilter()) for p in poses}
+        return [self._filters[p.id](p, time_s) for p in poses]

@@ -1,0 +1,88 @@
+"""What a training run is: one JSON file that repeats it."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from livepose.errors import UsageError
+from livepose.model.hourglass import HourglassConfig
+from livepose.training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    data: data set specs (`datasets.load_set`), each with `*WEIGHT` behind it, its share of a batch.
+    validate: the data set that is scored, with true boxes and without a flip.
+    steps, batch: optimiser steps and crops per step and process.
+    lr: AdamW's peak learning rate; rises over `warmup` steps, stays, and falls linearly to zero
+    over the last `decay` steps: a run can be prolonged and still end well.
+    ema: decay of the average of the weights, which is what is scored and exported.
+    """
+
+    data: tuple[str, ...]
+    validate: str
+    network: HourglassConfig = field(default_factory=HourglassConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    steps: int = 20000
+    batch: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup: int = 200
+    decay: int = 4000
+    ema: float = 0.999
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("no training data: give at least one data set")
+        if self.steps < 1 or self.batch < 1:
+            raise UsageError(f"steps ({self.steps}) and batch ({self.batch}) must be at least 1")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise UsageError(f"precision {self.precision!r} is not auto, bf16 or fp32")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "network": self.network.as_dict(),
+            "augmentation": asdict(self.augmentation),
+            "data": list(self.data),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        known = {f.name for f in fields(cls)}
+        unknown = set(values) - known
+        if unknown:
+            raise UsageError(f"unknown training settings: {', '.join(sorted(unknown))}")
+        values = dict(values)
+        values["data"] = tuple(values.get("data", ()))
+        try:
+            if "network" in values:
+                network = HourglassConfig().as_dict() | values["network"]
+                values["network"] = HourglassConfig.from_dict(network)
+            if "augmentation" in values:
+                values["augmentation"] = Augmentation(**values["augmentation"])
+            return cls(**values)
+        except (TypeError, ValueError) as e:
+            raise UsageError(f"training settings: {e}") from e
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainConfig":
+        try:
+            values = json.loads(path.read_text())
+        except OSError as e:
+            raise UsageError(f"{path}: cannot be read ({e.strerror})") from e
+        except ValueError as e:
+            raise UsageError(f"{path}: not JSON ({e})") from e
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: training settings are a JSON object")
+        return cls.from_dict(values)
+
+    def learning_rate(self, step: int) -> float:
+        """Of that step, counted from 0."""
+        rise = min(1.0, (step + 1) / max(self.warmup, 1))
+        fall = min(1.0, (self.steps - step) / max(self.decay, 1))
+        return self.lr * rise * fall

@@ -1,0 +1,73 @@
+"""Scores of a model on labelled people: true boxes, one crop each, no flip."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose import crops
+from livepose.training.datasets import Person
+from livepose.training.metrics import group_means, oks, pck, pckh
+
+Runner = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""crops uint8 [N, S, S, 3] RGB -> joints float32 [N, 16, 3]: x, y in crop pixels, score."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares in 0..1. `pck` and `pckh` by group of joints (`skeleton.GROUPS`); mean OKS."""
+
+    people: int
+    pck: dict[str, float]
+    pckh: dict[str, float]
+    oks: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def predict(
+    run: Runner, size: int, people: Sequence[Person], batch: int = 32
+) -> npt.NDArray[np.float32]:
+    """Joints float32 [N, 16, 3] of each person in picture pixels, from the true boxes."""
+    out = np.zeros((len(people), 16, 3), np.float32)
+    for start in range(0, len(people), batch):
+        part = people[start : start + batch]
+        squares = crops.squares_of(np.stack([p.box_xyxy for p in part]))
+        cut = [crops.cut(p.image.load(), squares[i : i + 1], size)[0] for i, p in enumerate(part)]
+        joints = run(np.stack(cut))
+        out[start : start + len(part), :, :2] = crops.to_frame(joints[..., :2], squares, size)
+        out[start : start + len(part), :, 2] = joints[..., 2]
+    return out
+
+
+def evaluate(run: Runner, size: int, people: Sequence[Person]) -> Scores:
+    """PCK@0.2 of the torso, PCKh@0.5 and mean OKS of the limbs over those people."""
+    joints = predict(run, size, people)[..., :2]
+    truth = np.stack([p.joints for p in people])
+    head_size_px = np.array([p.head_size_px for p in people], np.float32)
+    area_px2 = np.array([p.area_px2 for p in people], np.float32)
+    similarity = oks(joints, truth, area_px2)
+    counted = similarity[np.isfinite(similarity)]
+    return Scores(
+        people=len(people),
+        pck=group_means(pck(joints, truth)),
+        pckh=group_means(pckh(joints, truth, head_size_px)),
+        oks=float(counted.mean()) if len(counted) else float("nan"),
+    )
+
+
+def torch_runner(graph: Any, device: Any) -> Runner:
+    """A `PoseGraph` on a device as a runner."""
+    import torch
+
+    graph = graph.to(device).eval()
+
+    def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            answer = graph(torch.from_numpy(batch).to(device))
+        return np.asarray(answer.float().cpu().numpy())
+
+    return run

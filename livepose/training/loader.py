@@ -1,0 +1,102 @@
+"""Batches of augmented crops, made by threads ahead of the training step.
+
+Which people a batch holds and how they are augmented depends on (seed, step, rank) alone, so a
+resumed run sees exactly what an uninterrupted one would have. OpenCV lets go of Python's lock,
+so threads suffice, and they share one cache of decoded pictures.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose.training.augment import Augmentation, Image, Joints, random_crop
+from livepose.training.datasets import ImageRef, Person, PoseSet
+
+CACHE_BYTES = 8 << 30
+
+
+@dataclass
+class ImageCache:
+    """Decoded pictures up to a number of bytes; beyond it pictures are decoded every time."""
+
+    limit_bytes: int = CACHE_BYTES
+    _images: dict[ImageRef, Image] = field(default_factory=dict)
+    _bytes: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def load(self, ref: ImageRef) -> Image:
+        image = self._images.get(ref)
+        if image is None:
+            image = ref.load()
+            with self._lock:
+                if ref not in self._images and self._bytes + image.nbytes <= self.limit_bytes:
+                    self._images[ref] = image
+                    self._bytes += image.nbytes
+        return image
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sets of people and the share of a batch that each is drawn for."""
+
+    sets: Sequence[PoseSet]
+    weights: Sequence[float]
+
+    def draw(self, rng: np.random.Generator) -> Person:
+        """A person of a set that is drawn by weight."""
+        shares = np.asarray(self.weights, float)
+        chosen = self.sets[int(rng.choice(len(self.sets), p=shares / shares.sum()))]
+        return chosen.people[int(rng.integers(len(chosen.people)))]
+
+
+class BatchLoader:
+    """Iterates over (crops uint8 [B, S, S, 3] RGB, joints float32 [B, 16, 3] in crop pixels)."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        batch: int,
+        size: int,
+        augmentation: Augmentation,
+        seed: int,
+        rank: int = 0,
+        workers: int = 2,
+        ahead: int = 4,
+    ) -> None:
+        self.mixture, self.batch, self.size = mixture, batch, size
+        self.augmentation, self.seed, self.rank = augmentation, seed, rank
+        self.workers, self.ahead = workers, ahead
+        self.cache = ImageCache()
+
+    def make(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """The batch of that step."""
+        samples = [self._sample(step, i) for i in range(self.batch)]
+        return np.stack([s[0] for s in samples]), np.stack([s[1] for s in samples])
+
+    def _sample(self, step: int, i: int) -> tuple[Image, Joints]:
+        rng = np.random.default_rng((self.seed, self.rank, step, i))
+        person = self.mixture.draw(rng)
+        image = self.cache.load(person.image)
+        return random_crop(image, person.joints, person.box_xyxy, self.size, rng, self.augmentation)
+
+    def steps(
+        self, first: int, last: int
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
+        """The batches of steps first, first + 1, ... last - 1, in order."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: list[Future[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]] = []
+            following = iter(range(first, last))
+            try:
+                for step in following:
+                    waiting.append(pool.submit(self.make, step))
+                    if len(waiting) > self.ahead:
+                        yield waiting.pop(0).result()
+                while waiting:
+                    yield waiting.pop(0).result()
+            finally:
+                for future in waiting:
+                    future.cancel()

@@ -1,0 +1,223 @@
+"""The training loop: read it top to bottom. `torchrun` runs it on several GPUs."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from livepose.errors import ModelError, UsageError
+from livepose.model.checkpoint import load_checkpoint, save_checkpoint
+from livepose.model.graph import PoseGraph, normalise
+from livepose.model.hourglass import StackedHourglass
+from livepose.training.config import TrainConfig
+from livepose.training.datasets import PoseSet, load_set
+from livepose.training.evaluate import Scores, evaluate, torch_runner
+from livepose.training.loader import BatchLoader, Mixture
+from livepose.training.targets import heatmap_loss, make_targets
+
+Report = Callable[[dict[str, Any]], None]
+"""Is called with one dict per log line, and after every step with {"step", "loss"}."""
+
+
+class Trainer:
+    """One run in one folder: `config.json`, `log.jsonl`, `checkpoint.pt`.
+
+    Use: `Trainer(config, folder).run(minutes=…)`. If the folder holds a checkpoint the run goes
+    on from it, and the weights come out as if it had never stopped (same machine, same steps).
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, device: str = "auto") -> None:
+        self.config, self.folder = config, folder
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = choose_device(device)
+        torch.manual_seed(config.seed)
+        self.network = StackedHourglass(config.network).to(self.device)
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = StackedHourglass(config.network).to(self.device).eval()
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            decayed_groups(self.network, config.weight_decay), lr=config.lr
+        )
+        self.step = 0
+        if (folder / "checkpoint.pt").exists():
+            self._resume(folder / "checkpoint.pt")
+
+    def run(
+        self,
+        minutes: float | None = None,
+        report: Report | None = None,
+        validate_every: int = 1000,
+        validate_people: int = 300,
+        save_every_s: float = 120.0,
+    ) -> Scores:
+        """Train to the last step or until the clock says so; returns the scores of all of
+        the validation set."""
+        end_s = time.monotonic() + minutes * 60 if minutes else float("inf")
+        sets, weights = load_mixture(self.config.data)
+        held_out = load_set(self.config.validate)
+        self._start_folder()
+        loader = BatchLoader(
+            Mixture(sets, weights),
+            self.config.batch,
+            self.config.network.size,
+            self.config.augmentation,
+            self.config.seed,
+            self.rank,
+            workers=max(1, min(16, (os.cpu_count() or 1) // self.world)),
+        )
+        model = self._distributed()
+        saved_s = time.monotonic()
+        started_s, first = time.monotonic(), self.step
+        for crops, joints in loader.steps(self.step, self.config.steps):
+            loss = self._train_step(model, torch.from_numpy(crops), torch.from_numpy(joints))
+            now_s = time.monotonic()
+            rate = (self.step - first) * self.config.batch * self.world / (now_s - started_s)
+            if report:
+                report({"step": self.step, "loss": loss, "images_per_s": rate})
+            if self.step % validate_every == 0:
+                self._log(loss, rate, self.validate(held_out, validate_people), report)
+            if now_s - saved_s > save_every_s:
+                self.save()
+                saved_s = time.monotonic()
+            if now_s > end_s:
+                break
+        self.save()
+        scores = self.validate(held_out, None)
+        self._log(None, None, scores, report)
+        if self.world > 1:
+            dist.destroy_process_group()
+        return scores
+
+    def validate(self, held_out: PoseSet, people: int | None) -> Scores:
+        """Scores of the averaged weights; `people` evenly spread ones, or all."""
+        stride = 1 if people is None else max(1, len(held_out.people) // people)
+        runner = torch_runner(PoseGraph(self.average), self.device)
+        return evaluate(runner, self.config.network.size, held_out.people[::stride])
+
+    def save(self) -> None:
+        if self.rank == 0:
+            state = {
+                "network": self.config.network.as_dict(),
+                "config": json.dumps(self.config.as_dict()),
+                "step": self.step,
+                "model": self.network.state_dict(),
+                "ema": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+            save_checkpoint(self.folder / "checkpoint.pt", state)
+
+    def _train_step(self, model: nn.Module, crops: Tensor, joints: Tensor) -> float:
+        lr = self.config.learning_rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        model.train()
+        crops = crops.to(self.device, non_blocking=True)
+        targets, weights = make_targets(joints.to(self.device), self.config.network.size)
+        x = normalise(crops).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._use_bf16()):
+            answers = model(x)
+        loss = heatmap_loss(answers, targets, weights)
+        if not torch.isfinite(loss):
+            raise ModelError(f"the loss is {loss.item()} at step {self.step}; lower --lr")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        update_average(
+            self.average, self.network, min(self.config.ema, self.step / (self.step + 10))
+        )
+        return loss.item()
+
+    def _use_bf16(self) -> bool:
+        if self.config.precision != "auto":
+            return self.config.precision == "bf16"
+        return self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+    def _distributed(self) -> nn.Module:
+        if self.world == 1:
+            return self.network
+        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(self.network, device_ids=ids)
+
+    def _resume(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        if state["network"] != self.config.network.as_dict():
+            raise UsageError(
+                f"{path} is of another network ({state['network']}); choose another --run-dir"
+            )
+        self.network.load_state_dict(state["model"])
+        self.average.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def _start_folder(self) -> None:
+        if self.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.config.as_dict(), indent=2)
+            (self.folder / "config.json").write_text(text + "\n")
+
+    def _log(
+        self, loss: float | None, rate: float | None, scores: Scores, report: Report | None
+    ) -> None:
+        if self.rank:
+            return
+        line: dict[str, Any] = {"step": self.step, "loss": loss, "images_per_s": rate}
+        line |= {"lr": self.config.learning_rate(self.step), "scores": scores.as_dict()}
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        if report:
+            report(line)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is this process's GPU if there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        return torch.device(name)
+    except RuntimeError as e:
+        raise UsageError(f"device {name!r}: {str(e).splitlines()[0]}") from e
+
+
+def load_mixture(specs: tuple[str, ...]) -> tuple[list[PoseSet], list[float]]:
+    """`SPEC*WEIGHT` strings -> sets and weights; the weight is 1 where none is given."""
+    sets, weights = [], []
+    for text in specs:
+        spec, star, number = text.rpartition("*")
+        try:
+            weight = float(number) if star else 1.0
+        except ValueError:
+            spec, weight = text, 1.0
+        if weight <= 0:
+            raise UsageError(f"{text}: the weight must be above 0")
+        sets.append(load_set(spec if star else text))
+        weights.append(weight)
+    return sets, weights
+
+
+def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on convolution weights only, not on biases and norms."""
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average += (1 - decay) * (network - average), for weights and for BatchNorm statistics."""
+    ours, theirs = average.state_dict(), network.state_dict()
+    floats = [k for k, v in ours.items() if v.is_floating_point()]
+    torch._foreach_lerp_([ours[k] for k in floats], [theirs[k] for k in floats], 1 - decay)

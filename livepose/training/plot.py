@@ -1,0 +1,29 @@
+"""The curve of a training run as a picture."""
+
+import json
+from pathlib import Path
+
+
+def plot_curve(folder: Path) -> Path:
+    """Draw `curve.png` from `log.jsonl`: loss and PCK@0.2 by step."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    losses = [(line["step"], line["loss"]) for line in lines if line["loss"] is not None]
+    left.plot(*zip(*losses, strict=True) if losses else ((), ()))
+    left.set(xlabel="step", ylabel="loss", yscale="log" if losses else "linear")
+    steps = [line["step"] for line in lines]
+    for group in ("all14", "head", "shoulders", "elbows", "wrists", "hips", "knees", "ankles"):
+        style = {"linewidth": 2.5, "color": "black"} if group == "all14" else {}
+        right.plot(steps, [line["scores"]["pck"][group] for line in lines], label=group, **style)
+    right.set(xlabel="step", ylabel="PCK@0.2", ylim=(0, 1))
+    right.grid(alpha=0.3)
+    right.legend(fontsize="small")
+    path = folder / "curve.png"
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path

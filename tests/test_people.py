@@ -1,0 +1,174 @@
+"""Searching, following and smoothing people, with a made-up network that knows the truth."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from livepose.people import (
+    GRACE,
+    Boxes,
+    Tracker,
+    box_around,
+    overlap,
+    search,
+    steadied,
+    windows,
+)
+from livepose.pose import Pose
+from livepose.smooth import Smoother
+
+SIZE_WH = (640, 480)
+SHAPE = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
+
+
+@dataclass
+class World:
+    """Answers like a pose network: a person is seen in a box that holds them and fits them."""
+
+    people: list[tuple[float, float]]
+    looks: list[int] = field(default_factory=list)
+
+    def __call__(self, boxes: Boxes) -> list[Pose]:
+        self.looks.append(len(boxes))
+        return [self.pose(box) for box in boxes]
+
+    def pose(self, box: Boxes) -> Pose:
+        centre = (box[:2] + box[2:]) / 2
+        side = float((box[2:] - box[:2]).max())
+        scores = np.full(16, 0.05, np.float32)
+        joints = np.tile(centre, (16, 1))
+        if self.people:
+            nearest = min(self.people, key=lambda p: float(np.hypot(*(centre - middle(p)))))
+            apart = float(np.hypot(*(centre - middle(nearest))))
+            fit = min(side / 200, 200 / side)
+            scores[:] = max(0.05, 0.9 * fit - apart / 300)
+            joints = SHAPE + nearest
+        return Pose(joints.astype(np.float32), scores, box, float(scores[0]))
+
+
+def middle(corner: tuple[float, float]) -> np.ndarray:
+    return np.array(corner) + (40, 100)
+
+
+def test_windows_cover_the_frame() -> None:
+    for size_wh in ((640, 480), (480, 640), (1920, 1080), (64, 64)):
+        boxes = windows(size_wh)
+        assert len(boxes) <= 20
+        side = (boxes[:, 2] - boxes[:, 0]) / 0.75
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        for x in np.linspace(0, size_wh[0] - 1, 9):
+            for y in np.linspace(0, size_wh[1] - 1, 9):
+                inside = (np.abs(centre - (x, y)).max(axis=1) <= side / 2 + 1).sum()
+                assert inside >= 2
+
+
+def test_search_finds_the_one_person_and_nobody_in_an_empty_frame() -> None:
+    (pose,) = search(World([(300, 150)]), SIZE_WH, 8)
+    assert np.allclose(pose.joints_xy, SHAPE + (300, 150), atol=0.01)
+    assert search(World([]), SIZE_WH, 8) == []
+
+
+def test_search_keeps_people_apart_and_to_the_limit() -> None:
+    world = World([(60, 150), (480, 150)])
+    assert len(search(world, SIZE_WH, 8)) == 2
+    assert len(search(world, SIZE_WH, 1)) == 1
+
+
+def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
+    world = World([(200, 150)])
+    tracker = Tracker(8)
+    assert [p.id for p in tracker.step(world, SIZE_WH)] == [1]
+    world.looks.clear()
+    for i in range(30):
+        world.people = [(200 + 6.0 * i, 150)]
+        (pose,) = tracker.step(world, SIZE_WH)
+        assert pose.id == 1
+    assert world.looks == [1] * 30
+
+
+def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
+    world = World([(200, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, SIZE_WH)
+    for gap, expected in ((GRACE, 1), (GRACE + 1, 2)):
+        world.people = []
+        for _ in range(gap):
+            assert tracker.step(world, SIZE_WH) == []
+        world.people = [(200, 150)]
+        assert [p.id for p in tracker.step(world, SIZE_WH)] == [expected]
+
+
+def test_two_tracks_on_one_body_become_one() -> None:
+    world = World([(100, 150), (400, 150)])
+    tracker = Tracker(8)
+    assert len(tracker.step(world, SIZE_WH)) == 2
+    world.people = [(250, 150)]
+    for _ in range(GRACE + 2):
+        poses = tracker.step(world, SIZE_WH)
+    assert len(poses) == 1
+
+
+def test_box_around_needs_joints() -> None:
+    joints = np.arange(32, dtype=np.float32).reshape(16, 2)
+    scores = np.zeros(16, np.float32)
+    pose = Pose(joints, scores, np.zeros(4, np.float32), 0.0)
+    assert box_around(pose) is None
+    scores[:5] = 0.9
+    assert box_around(pose) == pytest.approx([-0.8, 0.2, 8.8, 9.8])  # 0..8, 1..9 and a tenth
+
+
+def test_overlap_by_hand() -> None:
+    a, b = np.array([0, 0, 10, 10], np.float32), np.array([5, 5, 15, 25], np.float32)
+    assert overlap(a, b) == pytest.approx(0.25)
+    assert overlap(a, b + 20) == 0
+
+
+def test_the_box_grows_fast_and_shrinks_slowly() -> None:
+    last = np.array([0, 0, 100, 100], np.float32)
+    new = np.array([-10, 10, 90, 110], np.float32)
+    assert steadied(last, new) == pytest.approx([-7, 3, 97, 107])
+
+
+def noisy(count: int, sigma_px: float, speed_px_s: float = 0.0) -> list[Pose]:
+    rng = np.random.default_rng(1)
+    box = np.array([0, 0, 200, 200], np.float32)
+    at = [SHAPE + (speed_px_s * i / 30, 0) for i in range(count)]
+    return [
+        Pose(
+            (a + rng.normal(0, sigma_px, (16, 2))).astype(np.float32),
+            np.ones(16, np.float32),
+            box,
+            1.0,
+            id=1,
+        )
+        for a in at
+    ]
+
+
+def test_smoothing_takes_most_of_the_jitter_at_rest() -> None:
+    smooth = Smoother()
+    raw = noisy(200, 1.5)
+    out = [smooth([p], i / 30)[0] for i, p in enumerate(raw)]
+
+    def jitter(poses: list[Pose]) -> float:
+        steps = np.diff([p.joints_xy for p in poses[30:]], axis=0)
+        return float(np.sqrt((steps**2).mean()))
+
+    assert jitter(out) < jitter(raw) / 3
+
+
+def test_smoothing_lags_less_than_a_frame_in_motion() -> None:
+    smooth = Smoother()
+    raw = noisy(60, 0.0, speed_px_s=400.0)
+    out = [smooth([p], i / 30)[0] for i, p in enumerate(raw)]
+    behind = raw[-1].joints_xy[:, 0] - out[-1].joints_xy[:, 0]
+    assert 0 <= behind.max() < 400 / 30
+
+
+def test_smoothing_starts_anew_after_a_jump_and_a_gap() -> None:
+    smooth = Smoother()
+    (a, b, c) = noisy(3, 0.0, speed_px_s=30 * 150.0)
+    smooth([a], 0.0)
+    assert np.allclose(smooth([b], 1 / 30)[0].joints_xy, b.joints_xy, atol=1e-3)
+    assert np.allclose(smooth([c], 9.0)[0].joints_xy, c.joints_xy)

@@ -1,0 +1,238 @@
+"""Training on a tiny made data set: loading, augmenting, resuming, the command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from livepose.cli import main
+from livepose.errors import DataError, UsageError
+from livepose.model.checkpoint import load_checkpoint
+from livepose.model.hourglass import HourglassConfig
+from livepose.skeleton import FLIP_ORDER
+from livepose.training.augment import Augmentation, crop_matrix, random_crop
+from livepose.training.config import TrainConfig
+from livepose.training.loader import BatchLoader, Mixture
+from livepose.training.loop import Trainer, load_mixture
+from livepose.training.readers_common import PoseSet
+
+NETWORK = HourglassConfig(stacks=1, width=8, depth=2, stem=(4, 8, 8), size=32)
+PLAIN = Augmentation(*[0.0] * 12)
+
+
+@pytest.fixture(scope="session")
+def lsp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures in LSP's layout, a bright dot at every joint."""
+    folder = tmp_path_factory.mktemp("lsp")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    joints = np.zeros((12, 14, 3), np.float32)
+    for i in range(12):
+        joints[i, :, :2] = rng.uniform(20, 100, (14, 2)).round()
+        joints[i, :, 2] = 1
+        image = rng.integers(0, 60, (120, 120, 3)).astype(np.uint8)
+        for x, y, _ in joints[i]:
+            cv2.circle(image, (int(x), int(y)), 3, (255, 255, 255), -1)
+        cv2.imwrite(str(folder / "images" / f"im{i + 1:04d}.jpg"), image)
+    np.savez(folder / "joints.npz", joints=joints)
+    return folder
+
+
+def config(lsp: Path, **changes: object) -> TrainConfig:
+    settings = {"steps": 6, "batch": 4, "warmup": 2, "decay": 2, "precision": "fp32"} | changes
+    return TrainConfig(data=(f"lsp:{lsp}",), validate=f"lsp:{lsp}", network=NETWORK, **settings)  # type: ignore[arg-type]
+
+
+def weights(folder: Path, key: str = "model") -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(folder / "checkpoint.pt")[key])
+
+
+def test_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
+    lsp: Path, tmp_path: Path
+) -> None:
+    Trainer(config(lsp), tmp_path / "whole").run()
+    first = Trainer(config(lsp), tmp_path / "cut")
+    first.run(minutes=1e-9)  # the clock stops it after one step
+    assert first.step == 1
+    second = Trainer(config(lsp), tmp_path / "cut")
+    assert second.step == 1
+    second.run()
+    for key in ("model", "ema"):
+        whole, cut = weights(tmp_path / "whole", key), weights(tmp_path / "cut", key)
+        assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_training_lowers_the_loss(lsp: Path, tmp_path: Path) -> None:
+    losses = []
+    trainer = Trainer(config(lsp, steps=60, lr=3e-3, decay=1), tmp_path / "run")
+    trainer.run(report=lambda line: losses.append(line["loss"]) if "lr" not in line else None)
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_another_network_in_the_folder_is_refused(lsp: Path, tmp_path: Path) -> None:
+    Trainer(config(lsp), tmp_path).run(minutes=1e-9)
+    other = TrainConfig.from_dict(
+        config(lsp).as_dict() | {"network": NETWORK.as_dict() | {"stacks": 2}}
+    )
+    with pytest.raises(UsageError, match="another network"):
+        Trainer(other, tmp_path)
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    c = TrainConfig(data=("x",), validate="x", steps=100, warmup=10, decay=20, lr=1.0)
+    assert [c.learning_rate(s) for s in (0, 9, 50, 80, 90, 99)] == pytest.approx(
+        [0.1, 1, 1, 1, 0.5, 0.05]
+    )
+
+
+def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(config(lsp).as_dict()))
+    assert TrainConfig.load(path) == config(lsp)
+    for text, message in (
+        ("{", "not JSON"),
+        ("[]", "JSON object"),
+        ('{"data": ["a"], "validate": "b", "step": 1}', "unknown training settings: step"),
+        ('{"data": [], "validate": "b"}', "no training data"),
+        ('{"data": ["a"], "validate": "b", "network": {"size": 100}}', "multiple"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=message):
+            TrainConfig.load(path)
+
+
+def test_mixture_follows_the_weights(lsp: Path) -> None:
+    sets, shares = load_mixture((f"lsp:{lsp}:1-2*3", f"lsp:{lsp}:5-9"))
+    assert shares == [3.0, 1.0]
+    rng = np.random.default_rng(0)
+    names = [Mixture(sets, shares).draw(rng).name for _ in range(400)]
+    first = sum(name in {p.name for p in sets[0].people} for name in names)
+    assert 260 < first < 340
+    with pytest.raises(UsageError, match="above 0"):
+        load_mixture((f"lsp:{lsp}*0",))
+
+
+def test_batches_depend_on_the_step_alone(lsp: Path) -> None:
+    sets, shares = load_mixture((f"lsp:{lsp}",))
+    loaders = [
+        BatchLoader(Mixture(sets, shares), 3, 32, Augmentation(), seed=1, workers=w) for w in (1, 3)
+    ]
+    straight = list(loaders[0].steps(0, 5))
+    for (crops, joints), (crops2, joints2) in zip(
+        straight[2:], loaders[1].steps(2, 5), strict=True
+    ):
+        assert np.array_equal(crops, crops2)
+        assert np.array_equal(joints, joints2)
+
+
+def test_joints_stay_on_their_pixels_under_augmentation(lsp: Path) -> None:
+    """Scale, shift, rotation and mirror: a labelled joint is still a bright dot."""
+    sets, _ = load_mixture((f"lsp:{lsp}",))
+    how = Augmentation(colour=0, occlude=0, degrade=0, half_body=0, cut_off=0, nobody=0)
+    rng = np.random.default_rng(5)
+    checked = 0
+    for person in sets[0].people:
+        image = person.image.load()
+        crop, joints = random_crop(image, person.joints, person.box_xyxy, 96, rng, how)
+        for x, y, _ in joints[[0, 1, 2, 3, 4, 5, 8, 9, 10, 15]]:
+            if 2 <= x < 94 and 2 <= y < 94:
+                assert crop[round(y), round(x)].mean() > 120
+                checked += 1
+    assert checked > 60
+
+
+def test_mirroring_swaps_left_and_right(lsp: Path) -> None:
+    person = load_mixture((f"lsp:{lsp}",))[0][0].people[0]
+    image = person.image.load()
+    rng = np.random.default_rng(0)
+    plain = random_crop(image, person.joints, person.box_xyxy, 64, rng, PLAIN)
+    mirror = Augmentation(**{**{f: 0.0 for f in Augmentation.__slots__}, "flip": 1.0})
+    mirrored = random_crop(image, person.joints, person.box_xyxy, 64, rng, mirror)
+    assert np.array_equal(mirrored[0], plain[0][:, ::-1])
+    assert np.allclose(mirrored[1][list(FLIP_ORDER), 0], 63 - plain[1][:, 0], atol=1e-3)
+    assert np.allclose(mirrored[1][list(FLIP_ORDER), 1], plain[1][:, 1], atol=1e-3)
+
+
+def test_crop_matrix_by_hand() -> None:
+    matrix = crop_matrix(np.array([50.0, 20.0]), 32, 90, False, 64)
+    assert matrix @ [50, 20, 1] == pytest.approx([31.5, 31.5])
+    # A quarter turn takes "right" to "up".
+    assert matrix @ [58, 20, 1] == pytest.approx([31.5, 15.5])
+
+
+def test_train_eval_export_commands(
+    lsp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The three commands one after the other, as a user would."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(config(lsp, steps=3).as_dict()))
+    run = tmp_path / "run"
+    assert main(["train", "--run-dir", str(run), "--config", str(path)]) == 0
+    assert {p.name for p in run.iterdir()} == {
+        "config.json",
+        "log.jsonl",
+        "checkpoint.pt",
+        "curve.png",
+    }
+    assert main(["train", "--run-dir", str(run), "--steps", "4"]) == 0  # prolonged
+    assert load_checkpoint(run / "checkpoint.pt")["step"] == 4
+    onnx = tmp_path / "tiny.onnx"
+    spec = f"lsp:{lsp}"
+    checkpoint = str(run / "checkpoint.pt")
+    assert main(["export", checkpoint, str(onnx), "--score", spec]) == 0
+    card = json.loads(onnx.with_suffix(".json").read_text())
+    assert card["trained_on"]["steps"] == 4
+    capsys.readouterr()
+    for model in (checkpoint, str(onnx)):
+        assert main(["eval", spec, "--model", model, "--json"]) == 0
+        scores = json.loads(capsys.readouterr().out)[spec]
+        assert scores["people"] == 12
+        assert scores["pck"]["all14"] == pytest.approx(card["scores"][spec]["pck"]["all14"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "lsp:/nowhere", "--validate", "lsp:/nowhere"], "/nowhere"),
+        (["--data", "cats:/tmp", "--validate", "x"], "cats:/tmp"),
+        ([], "give --config, or --data and --validate"),
+        (["--config", "/nowhere.json"], "/nowhere.json"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(
+    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--run-dir", str(tmp_path / "r"), *words]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()[-1:]) == 1
+    assert "Traceback" not in error
+
+
+def test_a_missing_picture_is_named(lsp: Path, tmp_path: Path) -> None:
+    broken = PoseSet("broken", load_mixture((f"lsp:{lsp}",))[0][0].people)
+    ref = broken.people[0].image
+    object.__setattr__(ref, "path", tmp_path / "gone.jpg")
+    loader = BatchLoader(Mixture([broken], [1]), 30, 32, PLAIN, seed=0)
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        next(loader.steps(0, 1))
+
+
+def test_two_processes_train_one_model(lsp: Path, tmp_path: Path) -> None:
+    """torchrun with two CPU processes: both finish, the second writes nothing of its own."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(config(lsp, steps=3).as_dict()))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["--standalone", "-m", "livepose", "train", "--device", "cpu"]
+    command += ["--run-dir", str(tmp_path / "run"), "--config", str(path)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 3
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
