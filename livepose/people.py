@@ -19,10 +19,10 @@ Boxes = npt.NDArray[np.float32]
 Look = Callable[[Boxes], list[Pose]]
 """One pose for each box of the current frame."""
 
-FOUND = 0.45
+FOUND = 0.55
 """A new person's `Pose.score`, at least."""
 
-KEPT = 0.3
+KEPT = 0.4
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
 GRACE = 5

@@ -151,7 +151,7 @@ class Payload:
 def test_a_checkpoint_with_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"network": {}, "ema": Payload()}, "evil.pt")
-    with pytest.raises(ModelError, match="cannot be read safely|can be read safely"):
+    with pytest.raises(ModelError, match="can be read safely"):
         load_checkpoint(Path("evil.pt"))
     assert not Path("pwned").exists()
 

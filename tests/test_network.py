@@ -58,7 +58,7 @@ def test_size_must_fit_the_depth() -> None:
 
 def test_every_stack_is_supervised_and_feeds_the_next() -> None:
     network = StackedHourglass(SMALL)
-    first, second = network(torch.randn(2, 3, 64, 64))
+    _, second = network(torch.randn(2, 3, 64, 64))
     second.square().mean().backward()
     head = network.heads[0]
     assert head.heatmaps.weight.grad.abs().sum() > 0  # through the remapped heatmaps

@@ -65,9 +65,12 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
     }
     path = Path(arguments.config) if arguments.config else folder / "config.json"
     if path.exists() or arguments.config:
-        return TrainConfig.from_dict(TrainConfig.load(path).as_dict() | given)
+        given = TrainConfig.load(path).as_dict() | given
     if "data" not in given or "validate" not in given:
         raise UsageError(f"{folder} holds no run yet: give --config, or --data and --validate")
+    root = arguments.data_root
+    given["data"] = [spec.replace("{data}", root) for spec in given["data"]]
+    given["validate"] = given["validate"].replace("{data}", root)
     return TrainConfig.from_dict(given)
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from livepose.errors import DataError
-from livepose.training.readers_common import ImageRef, Person, PoseSet
+from livepose.training.readers_common import ImageRef, Person, Picture, PoseSet
 from livepose.training.readers_folders import read_buffy, read_lsp
 from livepose.training.readers_json import read_coco, read_mpii
+from livepose.training.readers_synthetic import read_synthetic
 
-__all__ = ["ImageRef", "Person", "PoseSet", "load_set"]
+__all__ = ["ImageRef", "Person", "Picture", "PoseSet", "load_set"]
 
 _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "lsp": read_lsp,
@@ -20,6 +21,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "buffy": read_buffy,
     "coco": read_coco,
     "mpii": read_mpii,
+    "synthetic": read_synthetic,
 }
 
 
@@ -37,6 +39,7 @@ def load_set(spec: str) -> PoseSet:
     mpii: PATH is HRNet's annot/train.json or valid.json, or the single file with `joint_self`
         that came with Convolutional Pose Machines; the pictures are in images/ beside it or one
         folder up. SELECTION: "train" or "val", for files which hold both.
+    synthetic: PATH is a number: so many pictures of the drawn figure, always the same.
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.training.augment import Augmentation, Image, Joints, random_crop
-from livepose.training.datasets import ImageRef, Person, PoseSet
+from livepose.training.datasets import Person, Picture, PoseSet
 
 CACHE_BYTES = 8 << 30
 
@@ -24,11 +24,11 @@ class ImageCache:
     """Decoded pictures up to a number of bytes; beyond it pictures are decoded every time."""
 
     limit_bytes: int = CACHE_BYTES
-    _images: dict[ImageRef, Image] = field(default_factory=dict)
+    _images: dict[Picture, Image] = field(default_factory=dict)
     _bytes: int = 0
     _lock: Lock = field(default_factory=Lock)
 
-    def load(self, ref: ImageRef) -> Image:
+    def load(self, ref: Picture) -> Image:
         image = self._images.get(ref)
         if image is None:
             image = ref.load()

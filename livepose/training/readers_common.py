@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -33,6 +33,17 @@ AREA_PER_BOX = 0.53
 
 MIN_BOX_JOINTS = 2
 """Fewer labelled joints say nothing about the person's size, so no box can be made of them."""
+
+
+class Picture(Protocol):
+    """Something that can be loaded as a picture, and be a key of a cache."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def load(self) -> Image:
+        """uint8 [H, W, 3] BGR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +86,15 @@ class Person:
     """One labelled person of one picture; positions are in that picture's pixels.
 
     joints: float32 [16, 3] = x, y, state; state 1 is labelled (seen or not), 0 is not labelled,
-        which does not mean absent; then x = y = 0. Order of `skeleton.JOINTS`.
+        which does not mean absent; then x = y = 0; -1 is known to be out of the picture. Order
+        of `skeleton.JOINTS`.
     box_xyxy: float32 [4], tight around the person; may reach out of the picture.
     area_px2: the person's area, which OKS is measured with.
     head_size_px: what PCKh is measured with; nan where unknown.
     name: the picture's name, for messages.
     """
 
-    image: ImageRef
+    image: Picture
     joints: Floats
     box_xyxy: Floats
     area_px2: float
@@ -124,7 +136,7 @@ def head_length(joints: Floats) -> float:
 
 
 def make_person(
-    image: ImageRef,
+    image: Picture,
     joints: Floats,
     *,
     box_xyxy: Floats | None = None,

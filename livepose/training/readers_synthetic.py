@@ -1,0 +1,40 @@
+"""The synthetic figure as a data set: people that were never photographed, truly labelled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from livepose.errors import DataError
+from livepose.synthetic import random_figure
+from livepose.training.readers_common import Image, PoseSet, make_person
+
+SIZE_WH = (256, 256)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DrawnImage:
+    """A picture that is kept in memory."""
+
+    name: str
+    image: Image
+
+    def load(self) -> Image:
+        """The picture, uint8 [H, W, 3] BGR."""
+        return self.image
+
+
+def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
+    """That many random figures, always the same ones; joints out of the picture are absent."""
+    if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
+        raise DataError(f"{kind}:{path}: give how many figures to draw, as in synthetic:1000")
+    people = []
+    for i in range(int(path.name)):
+        image, joints = random_figure(np.random.default_rng((7, i)), SIZE_WH)
+        name = f"{kind} figure {i}"
+        person = make_person(DrawnImage(name, image), joints)
+        if person is not None:
+            # Nothing is unlabelled here: state 0 says that a joint is out of the picture.
+            joints[joints[:, 2] == 0, 2] = -1
+            people.append(person)
+    return PoseSet(kind, people)
