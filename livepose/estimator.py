@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from livepose import crops
 from livepose.errors import UsageError
-from livepose.models import find_model
+from livepose.models import Model, find_model
 from livepose.people import Tracker, search
 from livepose.pose import Pose
-from livepose.runtime import open_engine
+from livepose.runtime import Engine, open_engine
 from livepose.smooth import Smoother
 
 COUNTED = 8
@@ -22,6 +22,7 @@ class PoseEstimator:
 
     model: "auto", the name of a released model, or the path of an exported .onnx.
     engine: one of `runtime.ENGINES`; "auto" takes the fastest that runs here.
+    Both may also be given opened, as a `Model` and an `Engine`; `close` closes that engine too.
     device, precision: "auto", or what the engine offers.
     max_people: at most so many poses a frame.
 
@@ -31,8 +32,8 @@ class PoseEstimator:
 
     def __init__(
         self,
-        model: str = "auto",
-        engine: str = "auto",
+        model: str | Model = "auto",
+        engine: str | Engine = "auto",
         device: str = "auto",
         precision: str = "auto",
         max_people: int = 8,
@@ -40,8 +41,12 @@ class PoseEstimator:
     ) -> None:
         if max_people < 1:
             raise UsageError(f"max_people is {max_people}; it must be at least 1")
-        self.model = find_model(model)
-        self.engine = open_engine(self.model, engine, device, precision)
+        self.model = model if isinstance(model, Model) else find_model(model)
+        self.engine = (
+            open_engine(self.model, engine, device, precision)
+            if isinstance(engine, str)
+            else engine
+        )
         self.engine.warm_up()
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None

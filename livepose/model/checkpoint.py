@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from livepose.errors import ModelError
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
@@ -24,15 +25,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Any:
     """Tensors and plain values only: code inside a pickle is refused, never run."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such checkpoint; `livepose train` makes one") from None
+        raise ModelError(f"{path}: no such checkpoint") from None
     except UNREADABLE as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise ModelError(f"{path}: not a checkpoint that can be read safely ({reason})") from e
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `livepose train` saved."""
+    state = read(path)
     if not isinstance(state, dict) or "network" not in state or "ema" not in state:
         raise ModelError(f"{path}: not a livepose checkpoint; `livepose train` makes one")
     return state
@@ -44,3 +50,16 @@ def load_network(path: Path) -> StackedHourglass:
     network = StackedHourglass(HourglassConfig.from_dict(state["network"]))
     network.load_state_dict(state["ema"])
     return network.eval()
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """The named tensors of anybody's checkpoint: under `state_dict`, or the file itself."""
+    state = read(path)
+    if isinstance(state, dict) and "state_dict" in state:
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state:
+        raise ModelError(f"{path}: holds no named weights")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ModelError(f"{path}: {str(name)[:80]!r} is not a tensor of a state dict")
+    return dict(state)

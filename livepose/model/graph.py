@@ -7,22 +7,22 @@ the very same arithmetic. Targets for training use the same pixel convention (`t
 import torch
 from torch import Tensor, nn
 
-from livepose.model.hourglass import StackedHourglass
+from livepose.model.hourglass import MEAN, StackedHourglass
 
 STRIDE = 4
 """Crop pixels per heatmap cell."""
-
-MEAN = (0.4404, 0.4440, 0.4327)
-"""RGB means of MPII in 0..1, as published with the PyTorch versions of the hourglass."""
 
 SCALE = 0.25
 """About the standard deviation of pixels in 0..1; one number for the three channels."""
 
 
-def normalise(crops: Tensor) -> Tensor:
-    """uint8 [N, S, S, 3] RGB -> float32 [N, 3, S, S], about zero mean and unit variance."""
+def normalise(crops: Tensor, mean: tuple[float, float, float] = MEAN) -> Tensor:
+    """uint8 [N, S, S, 3] RGB -> float32 [N, 3, S, S], about zero mean and unit variance.
+
+    mean: RGB in 0..1, of the network's configuration.
+    """
     x = crops.permute(0, 3, 1, 2).to(torch.float32) / 255
-    return (x - torch.tensor(MEAN, device=x.device).view(1, 3, 1, 1)) / SCALE
+    return (x - torch.tensor(mean, device=x.device).view(1, 3, 1, 1)) / SCALE
 
 
 def to_heatmap(crop_px: Tensor) -> Tensor:
@@ -73,4 +73,5 @@ class PoseGraph(nn.Module):
         self.network = network
 
     def forward(self, crops: Tensor) -> Tensor:
-        return decode(self.network(normalise(crops))[-1].float())
+        crops = normalise(crops, self.network.config.mean)
+        return decode(self.network(crops)[-1].float())

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MEAN = (0.4404, 0.4440, 0.4327)
+"""RGB means of MPII in 0..1, as published with the PyTorch versions of the hourglass."""
+
 
 @dataclass(frozen=True, slots=True)
 class HourglassConfig:
@@ -23,6 +26,8 @@ class HourglassConfig:
     stem: channels after the 7x7 convolution, after the first and after the second residual.
     joints: heatmaps.
     size: side of the square crop in pixels; a multiple of 4 * 2**depth.
+    blocks: residuals one after the other at each place of an hourglass and behind it.
+    mean: RGB in 0..1, what `graph.normalise` takes off the pixels.
     """
 
     stacks: int = 2
@@ -31,17 +36,25 @@ class HourglassConfig:
     stem: tuple[int, int, int] = (64, 128, 128)
     joints: int = 16
     size: int = 256
+    blocks: int = 1
+    mean: tuple[float, float, float] = MEAN
 
     def __post_init__(self) -> None:
         if self.size % (4 * 2**self.depth):
             raise ValueError(f"size {self.size} is not a multiple of {4 * 2**self.depth}")
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"stem": list(self.stem)}
+        """Plain values. `blocks` and `mean` are there only when they are not the defaults:
+        checkpoints without them must still equal their run's configuration.
+        """
+        values = asdict(self) | {"stem": list(self.stem), "mean": list(self.mean)}
+        usual = {"blocks": 1, "mean": list(MEAN)}
+        return {name: v for name, v in values.items() if name not in usual or v != usual[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "HourglassConfig":
-        return cls(**(values | {"stem": tuple(values["stem"])}))
+        names = {"stem", "mean"} & set(values)
+        return cls(**(values | {name: tuple(values[name]) for name in names}))
 
 
 def preactivated(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
@@ -70,15 +83,23 @@ class Residual(nn.Module):
         return out
 
 
+def residuals(width: int, blocks: int) -> nn.Module:
+    """One residual, or several in a row."""
+    if blocks == 1:
+        return Residual(width, width)
+    return nn.Sequential(*(Residual(width, width) for _ in range(blocks)))
+
+
 class Hourglass(nn.Module):
     """Pool down, recurse, upsample, and add the branch that stayed at this scale."""
 
-    def __init__(self, depth: int, width: int) -> None:
+    def __init__(self, depth: int, width: int, blocks: int = 1) -> None:
         super().__init__()
-        self.stay = Residual(width, width)
-        self.down = Residual(width, width)
-        self.inner = Hourglass(depth - 1, width) if depth > 1 else Residual(width, width)
-        self.up = Residual(width, width)
+        deepest = depth == 1
+        self.stay = residuals(width, blocks)
+        self.down = residuals(width, blocks)
+        self.inner = residuals(width, blocks) if deepest else Hourglass(depth - 1, width, blocks)
+        self.up = residuals(width, blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         low = F.max_pool2d(x, 2)
@@ -90,10 +111,13 @@ class Hourglass(nn.Module):
 class Head(nn.Module):
     """What follows one hourglass: features, heatmaps, and both remapped for the next stack."""
 
-    def __init__(self, width: int, joints: int, last: bool) -> None:
+    def __init__(self, width: int, joints: int, last: bool, blocks: int = 1) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            Residual(width, width), nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU()
+            residuals(width, blocks),
+            nn.Conv2d(width, width, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
         )
         self.heatmaps = nn.Conv2d(width, joints, 1)
         self.from_features = None if last else nn.Conv2d(width, width, 1)
@@ -129,10 +153,10 @@ class StackedHourglass(nn.Module):
             Residual(c3, config.width),  # [N, 256, 64, 64]
         )
         self.hourglasses = nn.ModuleList(
-            Hourglass(config.depth, config.width) for _ in range(config.stacks)
+            Hourglass(config.depth, config.width, config.blocks) for _ in range(config.stacks)
         )
         self.heads = nn.ModuleList(
-            Head(config.width, config.joints, last=i == config.stacks - 1)
+            Head(config.width, config.joints, i == config.stacks - 1, config.blocks)
             for i in range(config.stacks)
         )
 

@@ -1,4 +1,4 @@
-"""`livepose train`, `eval` and `export`: from parsed arguments to work and back to the terminal."""
+"""`livepose train`, `eval` and `export`: from arguments to work and back to the terminal."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from livepose.cli import Parser
 from livepose.errors import EngineError, UsageError
 from livepose.skeleton import GROUPS
 
@@ -32,8 +33,9 @@ from livepose.training.loop import Report, Trainer
 from livepose.training.plot import plot_curve
 
 
-def train(arguments: argparse.Namespace) -> None:
+def train(words: list[str]) -> None:
     """Train in the run folder, and leave its curve there as a picture."""
+    arguments = train_parser().parse_args(words)
     folder = Path(arguments.run_dir)
     trainer = Trainer(read_config(arguments, folder), folder, arguments.device)
     console = Console(stderr=True)
@@ -74,8 +76,9 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
     return TrainConfig.from_dict(given)
 
 
-def evaluate_model(arguments: argparse.Namespace) -> None:
+def evaluate_model(words: list[str]) -> None:
     """Scores of a model on each data set, as a table or JSON on stdout."""
+    arguments = eval_parser().parse_args(words)
     run, size = open_runner(arguments.model, arguments.engine)
     scores = {spec: evaluate(run, size, load_set(spec).people) for spec in arguments.data}
     if arguments.json:
@@ -104,8 +107,9 @@ def print_scores(console: Console, title: str, scores: Scores) -> None:
     console.print(table)
 
 
-def export(arguments: argparse.Namespace) -> None:
+def export(words: list[str]) -> None:
     """Write the ONNX file and its card, with scores measured on the exported file itself."""
+    arguments = export_parser().parse_args(words)
     output = Path(arguments.output)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
@@ -126,3 +130,71 @@ def export(arguments: argparse.Namespace) -> None:
     }
     write_card(network, output, about)
     print(f"wrote {output} and {card_path}")
+
+
+def train_parser() -> Parser:
+    parser = Parser(
+        prog="livepose train",
+        description="Trains a network in a run folder; goes on from the checkpoint there, if any.",
+    )
+    parser.add_argument(
+        "--run-dir", required=True, metavar="FOLDER", help="config, log, checkpoint"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings as JSON (default: the run folder's config.json)"
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        metavar="SPEC[*WEIGHT]",
+        help="a data set, KIND:PATH[:RANGE] with its share of a batch; may be repeated. Kinds: "
+        "lsp, lspet, buffy, coco, mpii, synthetic",
+    )
+    parser.add_argument(
+        "--data-root", default=".", metavar="DIR", help="stands for {data} in the settings' paths"
+    )
+    parser.add_argument("--validate", metavar="SPEC", help="the data set that is scored")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--decay", type=int, help="last steps, in which the rate falls to zero")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--minutes", type=float, help="stop by the clock, to be resumed later")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--validate-every", type=int, default=1000, metavar="STEPS")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    return parser
+
+
+def eval_parser() -> Parser:
+    parser = Parser(
+        prog="livepose eval",
+        description="Scores a model on labelled people: true boxes, one crop each, no flip.",
+    )
+    parser.add_argument("data", nargs="+", metavar="SPEC", help="KIND:PATH[:RANGE]")
+    parser.add_argument(
+        "--model", default="auto", help="a released model, an .onnx, or a checkpoint .pt"
+    )
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    return parser
+
+
+def export_parser() -> Parser:
+    parser = Parser(
+        prog="livepose export",
+        description="Writes a checkpoint's averaged weights as NAME.onnx with a model card.",
+    )
+    parser.add_argument("checkpoint", help="checkpoint.pt of a run folder")
+    parser.add_argument("output", metavar="NAME.onnx")
+    parser.add_argument(
+        "--score",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="score the model on this data set for the card; may be repeated",
+    )
+    parser.add_argument("--note", default="", help="a line for the card")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    return parser

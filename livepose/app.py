@@ -1,0 +1,246 @@
+"""The main job: starts, watches and joins the three threads, and minds the keys.
+
+The capture thread reads the source, the inference thread finds the poses, and the main thread,
+here, shows and writes them: windows must be on the main thread. An exception in any thread
+comes out of `run`, with that thread's own traceback, after all threads have been joined.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from livepose import __version__
+from livepose.capture import CaptureStatus, CaptureThread, Source
+from livepose.console import RunDisplay, figures, state_of
+from livepose.errors import UsageError
+from livepose.estimator import PoseEstimator
+from livepose.inference import InferenceThread, Result
+from livepose.outputs import Outputs
+from livepose.skeleton import JOINTS
+from livepose.sources import SourceOptions, open_source
+from livepose.stats import LatencyStats
+from livepose.view import View, open_view
+
+TICK_S = 0.02
+"""The render loop looks at keys and the camera's health at least this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The main job's options, named as on the command line.
+
+    mirror: None mirrors physical cameras only. headless: None where there is no display.
+    """
+
+    source: str = "0"
+    save: str | None = None
+    keypoints: str | None = None
+    model: str = "auto"
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    max_people: int = 8
+    min_score: float = 0.3
+    mirror: bool | None = None
+    headless: bool = False
+    max_frames: int | None = None
+    duration_s: float | None = None
+    smooth: bool = True
+    size_wh: tuple[int, int] | None = None
+    fps: float | None = None
+    give_up_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"--min-score {self.min_score}: give a number from 0 to 1")
+        for name, value in (("max-people", self.max_people), ("max-frames", self.max_frames)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: give at least 1")
+        if self.duration_s is not None and self.duration_s <= 0:
+            raise UsageError(f"--duration {self.duration_s}: give a time above 0 s")
+
+
+def run(options: RunOptions, console: Console, started_s: float | None = None) -> None:
+    """Do the main job to its end; returns when the source, a limit or the user ends it.
+
+    started_s: `time.monotonic()` when the program was started, for the time to first skeleton.
+    Raises LivePoseError, or KeyboardInterrupt on Ctrl-C and SIGTERM; by then all threads are
+    joined and everything written is playable.
+    """
+    view = open_view(options, console)
+    capture = CaptureThread(
+        lambda: open_for(options, view),
+        give_up_after_s=options.give_up_after_s,
+        max_frames=options.max_frames,
+        duration_s=options.duration_s,
+    )
+    inference = InferenceThread(capture, lambda: make_estimator(options))
+    with ExitStack() as stack:
+        stack.callback(view.close)
+        stack.enter_context(terminated_as_interrupted())
+        stack.callback(capture.stop)
+        stack.callback(inference.stop)
+        capture.start()
+        inference.start()
+        Run(options, console, view, capture, inference, started_s or time.monotonic()).loop()
+
+
+def open_for(options: RunOptions, view: View) -> Source:
+    """The source; the test source, written to a file unseen, need not be paced by the clock."""
+    limited = options.max_frames is not None or options.duration_s is not None
+    rendering = options.save is not None and not view.visible and limited
+    wishes = SourceOptions(size_wh=options.size_wh, fps=options.fps, paced=not rendering)
+    return open_source(options.source, options=wishes)
+
+
+def make_estimator(options: RunOptions) -> PoseEstimator:
+    return PoseEstimator(
+        options.model,
+        options.engine,
+        options.device,
+        options.precision,
+        options.max_people,
+        options.smooth,
+    )
+
+
+class Run:
+    """The render loop of one run."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        console: Console,
+        view: View,
+        capture: CaptureThread,
+        inference: InferenceThread,
+        started_s: float,
+    ) -> None:
+        self.options, self.console, self.view = options, console, view
+        self.capture, self.inference = capture, inference
+        self.started_s = started_s
+        self.stats = LatencyStats()
+        self.outputs: Outputs | None = None
+        self.first_shown_s: float | None = None
+        self.first_skeleton_s: float | None = None
+
+    def loop(self) -> None:
+        """Show results until there are no more or the user quits; then finish the outputs."""
+        with ExitStack() as stack:
+            display: RunDisplay | None = None
+            people = 0
+            try:
+                while not (self.inference.ended or self.view.wants_to_quit):
+                    result = self.inference.get(TICK_S)
+                    status = self.capture.status
+                    if result is not None:
+                        display = display or stack.enter_context(self._begin(status))
+                        self._show(result, status)
+                        people = len(result.poses)
+                    else:
+                        self.view.idle(state_of(status))
+                    if display:
+                        now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
+                        display.update(now, people, self.stats.frames, state_of(status))
+            finally:
+                # Whatever ended the run: the threads first, so that the counts are final.
+                self.inference.stop()
+                self.capture.stop()
+                if self.outputs:
+                    self.outputs.close(self.summary())
+        # An error of a thread that ended in the very last turn must not be lost.
+        self.inference.get(0)
+        self._report()
+
+    def _begin(self, status: CaptureStatus) -> RunDisplay:
+        """At the first result, when source and engine are known: say so, open the outputs."""
+        info, estimator = status.info, self.inference.estimator
+        assert info is not None and estimator is not None
+        header = {
+            "version": __version__,
+            "source": self.options.source,
+            "model": estimator.model.name,
+            "engine": str(estimator.engine.info),
+            "joints": list(JOINTS),
+        }
+        self.outputs = Outputs(
+            self.options.save, self.options.keypoints, info, header, self.options.min_score
+        )
+        self.view.begin(info, estimator)
+        self._say(f"{info.description}; model {header['model']}, {header['engine']}")
+        return RunDisplay(self.console, info.frames is None, info.frames)
+
+    def _show(self, result: Result, status: CaptureStatus) -> None:
+        frame = result.frame
+        assert self.outputs is not None
+        self.outputs.write(result)
+        now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
+        self.view.show(result, now)
+        shown_s = time.monotonic()
+        self.stats.frame_shown(
+            frame.index,
+            captured_s=frame.captured_s,
+            inference_ms=result.inference_ms,
+            shown_s=shown_s,
+        )
+        self.first_shown_s = self.first_shown_s or shown_s
+        if result.poses:
+            self.first_skeleton_s = self.first_skeleton_s or shown_s
+
+    def summary(self) -> dict[str, Any]:
+        """The whole run in figures; ends the NDJSON."""
+        status = self.capture.status
+        first = {
+            "first_frame_s": self.first_shown_s,
+            "first_skeleton_s": self.first_skeleton_s,
+        }
+        return {
+            **self.stats.summary(dropped=status.dropped),
+            "captured": status.captured,
+            "used": status.used,
+            "reconnects": status.reconnects,
+            **{k: round(v - self.started_s, 3) if v else None for k, v in first.items()},
+        }
+
+    def _report(self) -> None:
+        status = self.capture.status
+        end = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
+        summary = self.summary()
+        first = summary["first_skeleton_s"]
+        when = "no skeleton" if first is None else f"first skeleton after {first:.2f} s"
+        if status.info is not None and status.info.frames is None and end.fps:
+            self._say(figures(end, 0).rpartition("  people")[0])
+        fps = f" at {summary['fps']} fps" if summary["fps"] else ""
+        self._say(f"{summary['frames']} frames{fps}, {when}")
+        for path in (self.options.save, self.options.keypoints):
+            if path and path != "-":
+                self._say(f"wrote {path}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: threads joined, outputs finished."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def stderr_console() -> Console:
+    """Where everything but results goes."""
+    return Console(file=sys.stderr, stderr=True)

@@ -1,0 +1,220 @@
+"""Cameras and videos behind a URL: HTTP MJPEG parsed here, everything else through PyAV.
+
+MJPEG (multipart/x-mixed-replace) has a parser of its own because FFmpeg's gives up at the
+first wrong Content-Length, and cameras send junk. Reconnecting is the capture thread's.
+"""
+
+import base64
+import http.client
+import re
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Iterator
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from livepose.capture import Frame, Source, SourceInfo, SourceLost
+from livepose.errors import SourceError
+from livepose.sources.common import SourceOptions, check_size
+
+_MULTIPART = "multipart/x-mixed-replace"
+_MAX_PART_BYTES = 32 << 20
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_MAX_HEADER_BYTES = 8192
+_LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_FAILURES = (OSError, http.client.HTTPException)
+
+
+def open_network(url: str, options: SourceOptions) -> Source:
+    """The source behind an http(s):// or rtsp(s):// URL; raises `SourceError`."""
+    parts = urlsplit(url)
+    name = _without_password(parts)
+    if parts.scheme in ("http", "https"):
+        response = _request(parts, name, options.timeout_s)
+        if response.headers.get_content_type() == _MULTIPART:
+            return MjpegSource(response, name, options)
+        response.close()
+    elif parts.scheme not in ("rtsp", "rtsps"):
+        raise SourceError(f"{name}: cannot be opened; give an http(s):// or rtsp(s):// URL")
+    from livepose.sources.video import VideoSource
+
+    # TCP, because frames with lost UDP packets are worse than late ones.
+    rtsp = {"rtsp_transport": "tcp"} if parts.scheme.startswith("rtsp") else {}
+    return VideoSource(url, network=options, name=name, ffmpeg_options=rtsp)
+
+
+class MjpegSource:
+    """An MJPEG stream over HTTP; see `Source`. Live.
+
+    What is no whole JPEG is skipped and counted in `junk`. A frame is stamped when its last
+    byte is here, before decoding; `time_s` counts from the first.
+    """
+
+    live = True
+
+    def __init__(
+        self, response: http.client.HTTPResponse, name: str, options: SourceOptions
+    ) -> None:
+        self.junk = 0
+        self._response = response
+        self._name = name
+        self._timeout_s = options.timeout_s
+        self._parts = PartReader(response.headers.get_param("boundary", "", "content-type"))
+        self._received: deque[tuple[bytes, float]] = deque()
+        self._index = 0
+        self._opened_s: float | None = None
+        self._waiting: Frame | None = None
+        try:
+            self._waiting = self._next()
+            if self._waiting is None:
+                raise SourceError(f"{name}: the stream ended before its first picture")
+            size_wh = (self._waiting.image.shape[1], self._waiting.image.shape[0])
+            check_size(size_wh, name)
+        except BaseException:
+            self.close()
+            raise
+        self.info = SourceInfo(f"{name}, {size_wh[0]}x{size_wh[1]}, MJPEG", size_wh)
+
+    def read(self) -> Frame | None:
+        """The next good picture; None when the server ends the stream."""
+        frame, self._waiting = self._waiting or self._next(), None
+        return frame
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._waiting = None
+        self._received.clear()
+        self._response.close()
+
+    def _next(self) -> Frame | None:
+        give_up_s = time.monotonic() + self._timeout_s
+        while not self._response.isclosed() or self._received:
+            while self._received:
+                part, arrived_s = self._received.popleft()
+                image = _decode(part)
+                if image is not None:
+                    return self._frame(image, arrived_s)
+                self.junk += 1
+            if time.monotonic() > give_up_s:
+                raise SourceLost(f"{self._name}: no good picture for {self._timeout_s:g} s")
+            try:
+                data = self._response.read1(1 << 16)
+            except _FAILURES as error:
+                raise SourceLost(f"{self._name}: reading failed ({_why(error)})") from error
+            if not data:
+                return None
+            arrived_s = time.monotonic()
+            self._received.extend((part, arrived_s) for part in self._parts.feed(data))
+        return None
+
+    def _frame(self, image: npt.NDArray[np.uint8], arrived_s: float) -> Frame:
+        if self._opened_s is None:
+            self._opened_s = arrived_s
+        index = self._index
+        self._index += 1
+        return Frame(image, index, arrived_s - self._opened_s, arrived_s)
+
+
+class PartReader:
+    """Cuts the bytes of a multipart stream into the bodies of its parts.
+
+    A Content-Length is believed only if a JPEG ends there. Without one, a part is over when
+    the bytes so far end like a JPEG: most servers send the boundary only with the next frame,
+    and waiting for it would show every frame one frame late.
+    """
+
+    def __init__(self, boundary: object) -> None:
+        # Some cameras count the leading dashes as part of the boundary's name.
+        self._boundary = b"--" + str(boundary or "").strip('"').lstrip("-").encode()
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies that are whole once `data` has been added."""
+        self._buffer += data
+        while (part := self._take()) is not None:
+            yield part
+
+    def _take(self) -> bytes | None:
+        buffer = self._buffer
+        start = buffer.find(self._boundary)
+        if start < 0:
+            del buffer[: -len(self._boundary)]
+            return None
+        head = _HEADER_END.search(buffer, start)
+        if head is None:
+            if len(buffer) - start > _MAX_HEADER_BYTES:
+                del buffer[: start + len(self._boundary)]
+            return None
+        end = self._end_of_part(head.start(), head.end())
+        if end is None:
+            if len(buffer) - start > _MAX_PART_BYTES:
+                buffer.clear()
+            return None
+        body = bytes(buffer[head.end() : end])
+        del buffer[:end]
+        return body
+
+    def _end_of_part(self, head_end: int, body: int) -> int | None:
+        buffer = self._buffer
+        following = buffer.find(self._boundary, body)
+        length = _LENGTH.search(buffer, 0, head_end)
+        if length is not None:
+            end = body + int(length[1])
+            if len(buffer) >= end and _is_jpeg(buffer[body:end]):
+                return end
+        elif following < 0 and _is_jpeg(buffer[body:]):
+            return len(buffer)
+        return None if following < 0 else following
+
+
+def _is_jpeg(data: bytes | bytearray) -> bool:
+    return data.startswith(_START_OF_IMAGE) and data.rstrip(b"\r\n\0").endswith(_END_OF_IMAGE)
+
+
+def _decode(part: bytes) -> npt.NDArray[np.uint8] | None:
+    """uint8 [H, W, 3] BGR; None if it is no whole JPEG (cv2 would fill a cut one with grey)."""
+    if not _is_jpeg(part):
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def _request(parts: SplitResult, name: str, timeout_s: float) -> http.client.HTTPResponse:
+    """The opened answer to a GET; user and password of the URL go into a header."""
+    host = parts.netloc.rpartition("@")[2]
+    request = urllib.request.Request(parts._replace(netloc=host).geturl())
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout_s)
+    except HTTPError as error:
+        error.close()
+        hint = "give http://USER:PASSWORD@HOST/..." if error.code == 401 else "check the URL"
+        raise SourceError(f"{name}: the server says {error.code} {error.reason}; {hint}") from error
+    except (*_FAILURES, ValueError) as error:
+        raise SourceError(
+            f"{name}: cannot be reached ({_why(error)}); check the URL and the network"
+        ) from error
+    assert isinstance(response, http.client.HTTPResponse)
+    return response
+
+
+def _without_password(parts: SplitResult) -> str:
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host).geturl()
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,209 @@
+"""The three threads together: freshness, counts, faults and clean ends, in real runs.
+
+LIVEPOSE_LONG=1 runs the timed checks at their full length.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from livepose.capture import CaptureThread, Frame, SourceInfo
+from livepose.estimator import PoseEstimator
+from livepose.inference import InferenceThread, Result
+from livepose.pose import Pose
+
+LONG = os.environ.get("LIVEPOSE_LONG") == "1"
+
+
+class PacedSource:
+    """A camera of an exact rate, or a file of a number of frames."""
+
+    def __init__(self, fps: float, live: bool = True, frames: int = 10**9) -> None:
+        self.live, self._fps, self._frames = live, fps, frames
+        self.info = SourceInfo("paced", (32, 32), fps)
+        self._index = 0
+        self._start_s = time.monotonic()
+
+    def read(self) -> Frame | None:
+        if self._index == self._frames:
+            return None
+        due_s = self._start_s + self._index / self._fps
+        if self.live:
+            time.sleep(max(0.0, due_s - time.monotonic()))
+        image = np.full((32, 32, 3), self._index % 256, np.uint8)
+        frame = Frame(image, self._index, self._index / self._fps, time.monotonic())
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        pass
+
+
+class SlowEstimator(PoseEstimator):
+    """Takes a fixed time a frame; everything else of an estimator is left out."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def track(self, frame_bgr: np.ndarray, time_s: float) -> list[Pose]:
+        time.sleep(self.seconds)
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def results_of(
+    source: PacedSource, engine_s: float, seconds: float
+) -> tuple[list[Result], CaptureThread]:
+    capture = CaptureThread(lambda: source)
+    inference = InferenceThread(capture, lambda: SlowEstimator(engine_s))
+    capture.start()
+    inference.start()
+    end_s = time.monotonic() + seconds
+    results = []
+    try:
+        while time.monotonic() < end_s and not inference.ended:
+            result = inference.get(0.02)
+            if result is not None:
+                results.append(result)
+    finally:
+        inference.stop()
+        capture.stop()
+    return results, capture
+
+
+def test_a_slow_engine_always_works_on_a_fresh_frame_and_the_counts_are_exact() -> None:
+    results, capture = results_of(PacedSource(60), engine_s=0.1, seconds=20 if LONG else 4)
+    ages_ms = [(r.taken_s - r.frame.captured_s) * 1e3 for r in results]
+    assert len(results) >= 25
+    assert np.percentile(ages_ms, 99) <= 34
+    status = capture.status
+    assert status.captured == status.used + status.dropped
+    assert status.dropped > 3 * status.used
+
+
+def test_a_file_drops_nothing_and_keeps_its_order() -> None:
+    results, capture = results_of(PacedSource(30, live=False, frames=40), 0.01, 20)
+    assert [r.frame.index for r in results] == list(range(40))
+    assert [int(r.frame.image[0, 0, 0]) for r in results] == list(range(40))
+    assert capture.status.dropped == 0
+
+
+def livepose(*words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "livepose", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+
+
+def summary_of(path: Path) -> dict[str, object]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0]["type"] == "header"
+    assert lines[-1]["type"] == "summary"
+    return dict(lines[-1])
+
+
+def test_displayed_rate_equals_the_sources_and_little_time_is_added(tmp_path: Path) -> None:
+    out = tmp_path / "k.ndjson"
+    seconds = "20" if LONG else "5"
+    done = livepose(
+        "--source", "test:320x240", "--headless", "--duration", seconds, "--keypoints", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    summary = summary_of(out)
+    assert summary["captured"] == summary["used"] + summary["dropped"]  # type: ignore[operator]
+    if LONG:
+        assert summary["fps"] >= 0.99 * 30  # type: ignore[operator]
+        assert summary["latency_p50_ms"] - summary["inference_p50_ms"] <= 5  # type: ignore[operator]
+    else:  # a busy machine may not keep up; a pipeline that halves the rate must not pass
+        assert summary["fps"] >= 20  # type: ignore[operator]
+        assert summary["latency_p50_ms"] - summary["inference_p50_ms"] <= 20  # type: ignore[operator]
+
+
+def test_first_frame_without_torch() -> None:
+    """The start imports nothing heavy that it does not need."""
+    script = """
+        import sys
+        from livepose.cli import main
+        code = main(["--source", "test", "--headless", "--max-frames", "1"])
+        heavy = {"torch", "scipy", "matplotlib", "onnx"} & set(sys.modules)
+        print(code, sorted(heavy))
+    """
+    started_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "0 []", done.stderr
+    assert time.monotonic() - started_s < (2 if LONG else 10)
+
+
+FAULTS = {
+    "capture": "livepose.sources.test.SyntheticSource.read",
+    "inference": "livepose.estimator.PoseEstimator.track",
+    "main": "livepose.outputs.Outputs.write",
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("thread", FAULTS)
+def test_an_exception_in_any_thread_ends_the_program(thread: str, debug: bool) -> None:
+    module, cls, method = FAULTS[thread].rsplit(".", 2)
+    script = f"""
+        import importlib, sys, threading, time
+        cls = getattr(importlib.import_module("{module}"), "{cls}")
+        whole, calls = cls.{method}, []
+        def {thread}_breaks(*a):
+            calls.append(time.monotonic())
+            if len(calls) > 5:
+                raise ZeroDivisionError("broken {thread}")
+            return whole(*a)
+        cls.{method} = {thread}_breaks
+        from livepose.cli import main
+        code = main(["--source", "test:320x240", "--headless", *{["--debug"] if debug else []}])
+        print(code, time.monotonic() - calls[5], threading.active_count())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
+    code, seconds, threads = done.stdout.split()
+    assert (code, threads) == ("1", "1")
+    assert float(seconds) < 2
+    assert f"ZeroDivisionError: broken {thread}" in done.stderr
+    assert (f"in {thread}_breaks" in done.stderr) == debug
+    if not debug:
+        assert "Traceback" not in done.stderr
+        assert done.stderr.strip().splitlines()[-1].startswith("livepose: ZeroDivisionError")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_runs_leave_playable_outputs(number: int, tmp_path: Path) -> None:
+    video, keypoints = tmp_path / "out.mp4", tmp_path / "out.ndjson"
+    command = [sys.executable, "-m", "livepose", "--source", "test:320x240", "--headless"]
+    command += ["--save", str(video), "--keypoints", str(keypoints)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline_s = time.monotonic() + 30
+        while time.monotonic() < deadline_s:
+            if keypoints.exists() and len(keypoints.read_text().splitlines()) > 20:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        asked_s = time.monotonic()
+        process.wait(10)
+        assert time.monotonic() - asked_s < (2 if LONG else 5)
+    finally:
+        process.kill()
+    error = process.stderr.read() if process.stderr else ""
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    frames = summary_of(keypoints)["frames"]
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames

@@ -1,0 +1,562 @@
+"""Every source keeps the one contract of `livepose.capture.Source`; then each one's own traits."""
+
+import inspect
+import logging
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from livepose.capture import Source, SourceLost
+from livepose.errors import SourceError, UsageError
+from livepose.sources import SourceOptions, open_source
+from livepose.sources import camera as camera_module
+from livepose.sources.camera import CameraSource
+from livepose.sources.images import ImageSource
+from livepose.sources.network import MjpegSource, PartReader
+from livepose.sources.test import SyntheticSource
+from livepose.sources.video import VideoSource
+from tests.mjpeg_server import MjpegServer, number_in, numbered_image
+
+SIZE_WH = (96, 64)
+FRAMES = 5
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def write_video(
+    path: Path,
+    times_ms: tuple[int, ...] = (0, 40, 80, 120, 160),
+    rotation: int = 0,
+    size_wh: tuple[int, int] = SIZE_WH,
+    codec: str = "mpeg4",
+) -> Path:
+    """A clip of numbered pictures, shown at the given times."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.width, stream.height = size_wh
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(numbered_image(number, size_wh), format="bgr24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_images(folder: Path, count: int = FRAMES) -> Path:
+    """1.png ... N.png; from 10 on the order of the alphabet is wrong."""
+    folder.mkdir()
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number + 1}.png"), numbered_image(number, SIZE_WH))
+    return folder
+
+
+def spec_of(kind: str, tmp_path: Path, stack: ExitStack) -> str:
+    if kind == "test":
+        return "test:96x64@100"
+    if kind == "video":
+        return str(write_video(tmp_path / "clip.mp4"))
+    if kind == "http video":
+        path = write_video(tmp_path / "clip.mp4")
+        return stack.enter_context(MjpegServer(file=path)).url
+    if kind == "mjpeg":
+        return stack.enter_context(MjpegServer(size_wh=SIZE_WH, frames=FRAMES)).url
+    folder = write_images(tmp_path / "pictures")
+    return str({"image": folder / "1.png", "folder": folder, "glob": folder / "*.png"}[kind])
+
+
+@pytest.mark.parametrize(
+    "kind", ["test", "video", "http video", "mjpeg", "image", "folder", "glob"]
+)
+def test_contract(kind: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        spec = spec_of(kind, tmp_path, stack)
+        source: Source = open_source(spec)
+        stack.callback(source.close)
+        frames = []
+        while len(frames) < FRAMES and (frame := source.read()) is not None:
+            frames.append(frame)
+
+        assert len(frames) == (1 if kind == "image" else FRAMES)
+        assert source.live == (kind in ("test", "mjpeg"))
+        for frame in frames:
+            assert frame.image.dtype == np.uint8
+            assert frame.image.shape == (SIZE_WH[1], SIZE_WH[0], 3)
+            assert frame.image.flags.c_contiguous
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        assert frames[0].time_s == pytest.approx(0, abs=0.5)
+        for earlier, later in pairwise(frames):
+            assert earlier.time_s < later.time_s
+            assert earlier.captured_s <= later.captured_s
+        if kind not in ("test", "image"):
+            assert [number_in(frame.image) for frame in frames] == list(range(FRAMES))
+        assert source.info.size_wh == SIZE_WH
+        assert f"{SIZE_WH[0]}x{SIZE_WH[1]}" in source.info.description
+        assert "\n" not in source.info.description
+        if kind != "test":
+            assert source.read() is None
+        source.close()
+        source.close()
+        assert source.read() is None
+
+
+# The test source
+
+
+def test_test_source_is_paced_and_skips_what_is_late() -> None:
+    source = open_source("test:64x64@50,people=1")
+    assert isinstance(source, SyntheticSource)
+    first = source.read()
+    time.sleep(0.1)
+    late = source.read()
+    assert first is not None and late is not None
+    assert late.index == 1
+    assert late.time_s >= 0.1 - 1e-6
+    assert late.captured_s - first.captured_s >= 0.1
+
+
+def test_test_source_unpaced_gives_every_frame_and_knows_the_truth() -> None:
+    source = open_source("test:128x96@10,people=2,seed=3", options=SourceOptions(paced=False))
+    assert isinstance(source, SyntheticSource)
+    assert not source.live
+    times_s = [frame.time_s for frame in (source.read() for _ in range(3)) if frame is not None]
+    assert times_s == pytest.approx([0, 0.1, 0.2])
+    truth = source.truth_at(times_s[1])
+    assert truth.shape == (2, 16, 3)
+    assert not np.array_equal(truth, source.truth_at(times_s[2]))
+
+
+def test_test_source_takes_options_and_its_spec_wins() -> None:
+    wishes = SourceOptions(size_wh=(80, 64), fps=12)
+    assert open_source("test", options=wishes).info.size_wh == (80, 64)
+    assert open_source("test:@24,motion=wave", options=wishes).info.fps == 24
+    assert open_source("test:seed=4,people=1").info.size_wh == (640, 480)
+
+
+@pytest.mark.parametrize(
+    "spec", ["test:wide", "test:64x", "test:motion=fly", "test:@0", "test:a=1"]
+)
+def test_test_source_wrong_spec(spec: str) -> None:
+    with pytest.raises(UsageError, match="test"):
+        open_source(spec)
+
+
+# Video files
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_video_numbers(tmp_path: Path, suffix: str) -> None:
+    source = open_source(str(write_video(tmp_path / f"clip{suffix}")))
+    assert isinstance(source, VideoSource)
+    if suffix == ".mp4":
+        assert source.info.frames == 5
+        assert source.info.fps == pytest.approx(25)
+        assert source.info.duration_s == pytest.approx(0.2, abs=0.05)
+    source.close()
+
+
+def test_video_keeps_variable_rate(tmp_path: Path) -> None:
+    times_ms = (0, 10, 200, 210, 1000)
+    source = open_source(str(write_video(tmp_path / "clip.mkv", times_ms)))
+    read = [frame.time_s for frame in iter(source.read, None)]
+    assert read == pytest.approx([each / 1000 for each in times_ms])
+    source.close()
+
+
+def test_video_starts_at_zero_wherever_its_clock_does(tmp_path: Path) -> None:
+    source = open_source(str(write_video(tmp_path / "clip.mkv", (5000, 5040, 5080))))
+    read = [frame.time_s for frame in iter(source.read, None)]
+    assert read == pytest.approx([0, 0.04, 0.08], abs=1e-3)
+    source.close()
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_video_of_a_turned_phone_is_upright(tmp_path: Path, rotation: int) -> None:
+    source = open_source(str(write_video(tmp_path / "clip.mp4", rotation=rotation)))
+    frames = list(iter(source.read, None))
+    upright = np.rot90(numbered_image(1, SIZE_WH), rotation // 90)
+    assert source.info.size_wh == (upright.shape[1], upright.shape[0])
+    assert frames[1].image.shape == upright.shape
+    difference = np.abs(frames[1].image.astype(int) - upright)
+    assert np.median(difference) < 20
+    source.close()
+
+
+def test_video_skips_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_video(tmp_path / "clip.avi", tuple(range(0, 2000, 40)), codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    pictures, at = [], data.find(b"00dc")
+    while at >= 0:
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        if length:
+            pictures.append((at, length))
+        at = data.find(b"00dc", at + 8 + length)
+    for at, length in pictures[10:13]:
+        data[at + 8 : at + 8 + length] = b"\xff" * length
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(path))
+        frames = list(iter(source.read, None))
+    assert isinstance(source, VideoSource)
+    assert source.corrupt == 3
+    assert len(frames) == 47
+    assert "skipped 3" in caplog.text
+    source.close()
+
+
+def text_named_mp4(path: Path) -> None:
+    path.write_text("this is no video\n" * 20)
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def only_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), "fltp", "mono")
+        sound.sample_rate = 48000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+
+
+def cut_short(path: Path) -> None:
+    write_video(path)
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def too_small(path: Path) -> None:
+    write_video(path, size_wh=(8, 8))
+
+
+@pytest.mark.parametrize("make", [text_named_mp4, empty, only_sound, cut_short, too_small])
+def test_video_that_is_none(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    make(path)
+    with pytest.raises(SourceError) as caught:
+        open_source(str(path))
+    assert "clip.mp4" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(SourceError, match="no such file"):
+        open_source("nowhere/clip.mp4")
+    with pytest.raises(SourceError, match="no such file"):
+        open_source("nowhere/picture.png")
+
+
+# Pictures
+
+
+def test_images_in_natural_order_and_named(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", 11)
+    source = open_source(str(folder))
+    frames = list(iter(source.read, None))
+    assert [number_in(frame.image) for frame in frames] == list(range(11))
+    assert frames[9].name == str(folder / "10.png")
+    assert frames[9].time_s == 9
+    assert (source.info.frames, source.info.fps) == (11, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "value"),
+    [((64, 96), "u1", 200), ((64, 96), "u2", 200 * 257), ((64, 96, 4), "u1", 200)],
+)
+def test_images_become_uint8_bgr(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, value: int
+) -> None:
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), np.full(shape, value, dtype))
+    frame = open_source(str(path)).read()
+    assert frame is not None
+    assert frame.image.shape == (64, 96, 3)
+    assert frame.image.dtype == np.uint8
+    assert np.abs(frame.image.astype(int) - 200).max() <= 1
+
+
+def test_image_turned_by_exif(tmp_path: Path) -> None:
+    path = tmp_path / "phone.jpg"
+    jpeg = cv2.imencode(".jpg", numbered_image(5, SIZE_WH))[1].tobytes()
+    # Orientation 6: to be turned by 90 degrees clockwise.
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    frame = open_source(str(path)).read()
+    assert frame is not None
+    assert frame.image.shape == (96, 64, 3)
+    assert number_in(cv2.rotate(frame.image, cv2.ROTATE_90_COUNTERCLOCKWISE)) == 5
+
+
+def test_unreadable_image_is_skipped_in_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_images(tmp_path / "pictures", 3)
+    (folder / "2.png").write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(folder))
+        frames = list(iter(source.read, None))
+    assert isinstance(source, ImageSource)
+    assert [frame.index for frame in frames] == [0, 1]
+    assert source.skipped == 1
+    assert "2.png" in caplog.text
+
+
+def test_images_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(SourceError, match="no pictures"):
+        open_source(str(tmp_path))
+    with pytest.raises(SourceError, match="no pictures"):
+        open_source(str(tmp_path / "*.png"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match=r"bad\.png"):
+        open_source(str(tmp_path / "bad.png"))
+    cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(SourceError, match="too small"):
+        open_source(str(tmp_path / "dot.png"))
+    with pytest.raises(SourceError, match="none of its 2 pictures"):
+        open_source(str(tmp_path))
+
+
+def test_folder_named_like_a_pattern(tmp_path: Path) -> None:
+    assert open_source(str(write_images(tmp_path / "a[1]*"))).info.frames == FRAMES
+
+
+# Network
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {},
+        {"with_length": False},
+        {"wrong_length": 9},
+        {"wrong_length": -9},
+        {"with_length": False, "chunked": True},
+    ],
+    ids=str,
+)
+def test_mjpeg_keeps_every_good_frame_between_junk(server: dict[str, int]) -> None:
+    junk_at = tuple(range(2, 22, 2))
+    with MjpegServer(frames=30, fps=500, junk_at=junk_at, **server) as running:
+        source = open_source(running.url)
+        assert isinstance(source, MjpegSource)
+        frames = list(iter(source.read, None))
+        source.close()
+    assert [number_in(frame.image) for frame in frames] == list(range(30))
+    assert source.junk >= len(junk_at) - 2  # an empty part may pass unseen
+
+
+def test_mjpeg_frame_is_given_out_before_the_next_one_is_sent() -> None:
+    picture = cv2.imencode(".jpg", numbered_image(3, SIZE_WH))[1].tobytes()
+    for head in (b"\r\n", b"Content-Length: %d\r\n\r\n" % len(picture)):
+        reader = PartReader('"--cut"')
+        data = b"--cut\r\nContent-Type: image/jpeg\r\n" + head + picture
+        parts = [part for i in range(len(data)) for part in reader.feed(data[i : i + 1])]
+        assert parts == [picture]
+
+
+def test_mjpeg_stalled_and_junk_only_are_lost() -> None:
+    with MjpegServer() as server:
+        source = open_source(server.url, options=SourceOptions(timeout_s=0.3))
+        server.stalled = True
+        with pytest.raises(SourceLost, match="reading failed"):
+            list(iter(source.read, None))
+        source.close()
+        server.stalled, server.only_junk = False, True
+        with pytest.raises(SourceLost, match="no good picture"):
+            open_source(server.url, options=SourceOptions(timeout_s=0.3))
+
+
+def test_mjpeg_password_goes_into_the_header_only() -> None:
+    with MjpegServer(login=("me", "s3:cret/")) as server:
+        with pytest.raises(SourceError, match="401"):
+            open_source(server.url)
+        url = server.url.replace("http://", "http://me:s3%3Acret%2F@")
+        source = open_source(url)
+        assert "s3" not in source.info.description
+        source.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_network_nobody_there(scheme: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(SourceError, match=f"{scheme}://127.0.0.1:{port}/x: cannot be") as caught:
+        open_source(f"{scheme}://me:s3cret@127.0.0.1:{port}/x")
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_network_silent_server_is_bounded_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for scheme in ("http", "rtsp"):
+            url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/x"
+            started_s = time.monotonic()
+            with pytest.raises(SourceError, match="check the URL"):
+                open_source(url, options=SourceOptions(timeout_s=0.3))
+            assert time.monotonic() - started_s < 5
+
+
+def test_network_not_found_and_unknown_scheme() -> None:
+    with MjpegServer() as server, pytest.raises(SourceError, match="404"):
+        open_source(server.url + "/nothing")
+    with pytest.raises(SourceError, match="rtsp"):
+        open_source("ftp://127.0.0.1/x")
+
+
+# Cameras
+
+
+class FakeCamera:
+    """Stands in for cv2.VideoCapture; MJPG doubles the rate above VGA."""
+
+    opened: "list[FakeCamera]" = []  # noqa: RUF012
+    grey = False
+    refuses = False
+
+    def __init__(self, index: int, apiPreference: int = 0) -> None:
+        self.index, self.backend = index, apiPreference
+        self.values = {cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"YUYV"))}
+        self.dead = self.released = False
+        FakeCamera.opened.append(self)
+
+    def isOpened(self) -> bool:
+        return not self.refuses
+
+    def set(self, propId: int, value: float) -> bool:
+        self.values[propId] = value
+        return True
+
+    def get(self, propId: int) -> float:
+        if propId == cv2.CAP_PROP_FPS:
+            slow = self.values[cv2.CAP_PROP_FRAME_WIDTH] > 640
+            mjpg = self.values[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
+            return 10.0 if slow and not mjpg else 30.0
+        return self.values.get(propId, 0.0)
+
+    def grab(self) -> bool:
+        return not self.dead
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        width = int(self.values[cv2.CAP_PROP_FRAME_WIDTH])
+        height = int(self.values[cv2.CAP_PROP_FRAME_HEIGHT])
+        shape = (height, width) if self.grey else (height, width, 3)
+        return True, np.zeros(shape, np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.fixture
+def fake_camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeCamera]]:
+    for name, method in vars(FakeCamera).items():
+        if inspect.isfunction(method) and name != "__init__":
+            assert hasattr(cv2.VideoCapture, name), f"cv2.VideoCapture has no {name}"
+    real_exists, real_access = os.path.exists, os.access
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr(
+        os.path, "exists", lambda path: str(path) == "/dev/video0" or real_exists(path)
+    )
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: str(path) == "/dev/video0" or real_access(path, mode)
+    )
+    monkeypatch.setattr(camera_module, "SILENT_S", 0.05)
+    monkeypatch.setattr(camera_module, "FIRST_FRAME_S", 0.05)
+    FakeCamera.opened.clear()
+    yield FakeCamera
+
+
+@pytest.mark.parametrize("spec", ["0", "/dev/video0"])
+def test_camera(spec: str, fake_camera: type[FakeCamera]) -> None:
+    source = open_source(spec)
+    assert isinstance(source, CameraSource)
+    assert source.live and source.info.is_camera
+    assert source.info.description.endswith("640x480 at 30 fps, YUYV")
+    frames = [source.read() for _ in range(3)]
+    assert [frame.index for frame in frames if frame] == [0, 1, 2]
+    source.close()
+    source.close()
+    assert source.read() is None
+    assert [camera.released for camera in fake_camera.opened] == [True]
+
+
+def test_camera_asks_for_mjpg_where_it_is_faster(fake_camera: type[FakeCamera]) -> None:
+    source = open_source("0", options=SourceOptions(size_wh=(1280, 720)))
+    assert source.info.description == "camera 0, 1280x720 at 30 fps, MJPG"
+    assert source.info.fps == 30
+    source.close()
+    source = open_source("0", options=SourceOptions(fps=60))
+    assert source.info.description == "camera 0, 640x480 at 30 fps, YUYV"
+    source.close()
+
+
+def test_camera_of_one_channel(
+    fake_camera: type[FakeCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_camera, "grey", True)
+    frame = open_source("0").read()
+    assert frame is not None and frame.image.shape == (480, 640, 3)
+
+
+def test_camera_that_dies_is_lost(fake_camera: type[FakeCamera]) -> None:
+    source = open_source("0")
+    assert source.read() is not None
+    fake_camera.opened[0].dead = True
+    with pytest.raises(SourceLost, match="camera 0: gives no frames"):
+        source.read()
+    source.close()
+
+
+def test_camera_refused(fake_camera: type[FakeCamera], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_camera, "refuses", True)
+    with pytest.raises(SourceError, match="cannot be opened"):
+        open_source("0")
+    assert all(camera.released for camera in fake_camera.opened)
+
+
+@pytest.mark.parametrize(
+    ("system", "backends"),
+    [
+        ("linux", [cv2.CAP_V4L2]),
+        ("darwin", [cv2.CAP_AVFOUNDATION]),
+        ("win32", [cv2.CAP_MSMF, cv2.CAP_DSHOW]),
+    ],
+)
+def test_camera_back_ends(
+    system: str,
+    backends: list[int],
+    fake_camera: type[FakeCamera],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(camera_module.sys, "platform", system)
+    monkeypatch.setattr(fake_camera, "refuses", True)
+    with pytest.raises(SourceError):
+        CameraSource("0", SourceOptions())
+    assert [camera.backend for camera in fake_camera.opened] == backends
+
+
+@pytest.mark.parametrize("spec", ["987", "/dev/video987", "/dev/null"])
+def test_camera_that_does_not_exist(spec: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match="livepose --source test"):
+        open_source(spec)
+    assert capfd.readouterr().err == ""
