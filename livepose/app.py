@@ -5,6 +5,7 @@ here, shows and writes them: windows must be on the main thread. An exception in
 comes out of `run`, with that thread's own traceback, after all threads have been joined.
 """
 
+import os
 import signal
 import sys
 import time
@@ -63,8 +64,15 @@ class RunOptions:
         for name, value in (("max-people", self.max_people), ("max-frames", self.max_frames)):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: give at least 1")
+        for path in (self.save, self.keypoints):
+            if path and os.path.exists(path) and same_file(path, self.source):
+                raise UsageError(f"{path}: the source would be overwritten; choose another name")
         if self.duration_s is not None and self.duration_s <= 0:
             raise UsageError(f"--duration {self.duration_s}: give a time above 0 s")
+
+
+def same_file(path: str, source: str) -> bool:
+    return os.path.exists(source) and os.path.samefile(path, source)
 
 
 def run(options: RunOptions, console: Console, started_s: float | None = None) -> None:
@@ -138,7 +146,7 @@ class Run:
             people = 0
             try:
                 while not (self.inference.ended or self.view.wants_to_quit):
-                    result = self.inference.get(TICK_S)
+                    result = self.inference.get(TICK_S, take=not self.view.paused)
                     status = self.capture.status
                     if result is not None:
                         display = display or stack.enter_context(self._begin(status))

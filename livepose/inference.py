@@ -51,13 +51,16 @@ class InferenceThread:
         """Load the model and begin, in the thread."""
         self._thread.start()
 
-    def get(self, timeout_s: float) -> Result | None:
+    def get(self, timeout_s: float, take: bool = True) -> Result | None:
         """The next result, each once; None when none came in time, and at the end (`ended`).
 
         Raises what ended this thread or the capture thread, after the results before it.
+        With take=False (a paused view) a result is left where it is, and None is returned.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._result or self._ended, timeout_s)
+            self._changed.wait_for(lambda: (take and self._result) or self._ended, timeout_s)
+            if not take and self._result is not None:
+                return None
             result, self._result = self._result, None
             self._changed.notify_all()
             if result is None and self._error is not None:

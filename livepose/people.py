@@ -26,6 +26,12 @@ KEPT = 0.4
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
 GRACE = 5
+"""Frames in a row that a followed person may be missed in."""
+
+SEARCH_TURNS = 4
+"""An empty scene is searched over this many frames, so that none of them is held up by all the
+windows; the first frame of all is searched at once."""
+
 SEEN = 0.25
 """Score from which a joint helps to place the next box."""
 
@@ -85,9 +91,14 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
     return [pose for pose, _ in chosen]
 
 
-def search(look: Look, size_wh: tuple[int, int], max_people: int) -> list[Pose]:
-    """Everybody that the fixed windows show, best first, each looked at again up close."""
-    poses = distinct(look(windows(size_wh)), FOUND * 0.7, max_people)
+def search(
+    look: Look, size_wh: tuple[int, int], max_people: int, among: slice = slice(None)
+) -> list[Pose]:
+    """Everybody that the fixed windows show, best first, each looked at again up close.
+
+    among: the windows to look into, all of them by default.
+    """
+    poses = distinct(look(windows(size_wh)[among]), FOUND * 0.7, max_people)
     for _ in range(2):
         boxes = [box for pose in poses if (box := box_around(pose)) is not None]
         if not boxes:
@@ -112,13 +123,21 @@ class Tracker:
         self.max_people = max_people
         self._tracks: list[Track] = []
         self._next_id = 1
+        self._turn: int | None = None
 
     def step(self, look: Look, size_wh: tuple[int, int]) -> list[Pose]:
         """The people of one frame, each with its id."""
         poses = self._follow(look) if self._tracks else []
         if not self._tracks:
-            poses = self._start(search(look, size_wh, self.max_people))
+            poses = self._start(search(look, size_wh, self.max_people, self._next_windows()))
         return poses
+
+    def _next_windows(self) -> slice:
+        if self._turn is None:
+            self._turn = 0
+            return slice(None)
+        self._turn = (self._turn + 1) % SEARCH_TURNS
+        return slice(self._turn, None, SEARCH_TURNS)
 
     def _follow(self, look: Look) -> list[Pose]:
         poses = look(np.stack([t.box for t in self._tracks]))

@@ -90,11 +90,11 @@ def _pyav_came_first() -> bool:
 
 
 def _use_the_only_qt_platform() -> bool:
-    """OpenCV's wheels bring Qt for X11 only, and abort where the desktop asks for Wayland."""
+    """OpenCV's wheels bring Qt for X11 only; asked for Wayland, it grumbles or aborts."""
     plugins = Path(os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", "")) / "platforms"
     only_x11 = [path.name for path in plugins.glob("libq*.so")] == ["libqxcb.so"]
     if only_x11:
-        os.environ["QT_QPA_PLATFORM"] = "xcb"
+        os.environ.update(QT_QPA_PLATFORM="xcb", XDG_SESSION_TYPE="x11")
     return only_x11
 
 

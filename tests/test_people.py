@@ -7,6 +7,7 @@ import pytest
 
 from livepose.people import (
     GRACE,
+    SEARCH_TURNS,
     Boxes,
     Tracker,
     box_around,
@@ -96,7 +97,27 @@ def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
         for _ in range(gap):
             assert tracker.step(world, SIZE_WH) == []
         world.people = [(200, 150)]
-        assert [p.id for p in tracker.step(world, SIZE_WH)] == [expected]
+        assert [p.id for p in found_within(SEARCH_TURNS, tracker, world)] == [expected]
+
+
+def found_within(frames: int, tracker: Tracker, world: World) -> list[Pose]:
+    """The people of the first of so many frames that shows any."""
+    for _ in range(frames):
+        poses = tracker.step(world, SIZE_WH)
+        if poses:
+            return poses
+    return []
+
+
+def test_an_empty_scene_is_searched_a_part_at_a_time() -> None:
+    world = World([])
+    tracker = Tracker(8)
+    for _ in range(1 + 2 * SEARCH_TURNS):
+        assert tracker.step(world, SIZE_WH) == []
+    whole, *parts = world.looks
+    assert whole == len(windows(SIZE_WH))
+    assert max(parts) <= -(-whole // SEARCH_TURNS)
+    assert sum(parts) == 2 * whole
 
 
 def test_two_tracks_on_one_body_become_one() -> None:

@@ -1,0 +1,1 @@
+"""`livepose bench`: latency measured the way an engineer would trust it."""

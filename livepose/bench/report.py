@@ -1,0 +1,206 @@
+"""The report: tables for people, JSON with every sample, a picture of both. Measures nothing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from livepose.bench.compare import Ratio
+from livepose.bench.glass import Glass
+from livepose.bench.measure import PERCENTILES, Row, percentiles
+from livepose.bench.sweeps import Sweep
+from livepose.errors import EngineError, OutputError
+
+LEVELS = (
+    "engine: crops in, joints out. pipeline: frame in, poses out. live: capture stamp to "
+    "skeleton drawn. All samples count; percentiles are numpy's; rates are (N-1)/elapsed."
+)
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """One run of `livepose bench`. `command`: the line that repeats it."""
+
+    command: str
+    machine: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+    sweeps: list[Sweep] = field(default_factory=list)
+    glass: Glass | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, raw samples included, ready for JSON."""
+        return {
+            "command": self.command,
+            "machine": self.machine,
+            "rows": [row.as_dict() for row in self.rows],
+            "ratios": [ratio.as_dict() for ratio in self.ratios],
+            "sweeps": [sweep.as_dict() for sweep in self.sweeps],
+            "glass": self.glass.as_dict() if self.glass else None,
+        }
+
+
+def print_report(console: Console, report: Report) -> None:
+    """All of it as tables."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"$ {report.command}")
+    say(", ".join(f"{key} {value}" for key, value in report.machine.items()))
+    if report.rows:
+        console.print(rows_table(report.rows))
+        say(LEVELS)
+        if any(row.stages for row in report.rows):
+            console.print(stages_table(report.rows))
+    for ratio in report.ratios:
+        say(
+            f"{ratio.name} / {ratio.base}: ratio of medians {ratio.ratio:.3f}, "
+            f"95 % interval {ratio.low:.3f} to {ratio.high:.3f}"
+        )
+    for sweep in report.sweeps:
+        console.print(sweep_table(sweep))
+    if report.glass:
+        console.print(glass_table(report.glass))
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """A line a row."""
+    has_scores = any("pck" in row.facts for row in rows)
+    table = Table(title="latency in ms")
+    for heading in ("level", "what", "pace"):
+        table.add_column(heading)
+    for heading in ("n", *HEADINGS, "items/s", "first", "load", "MiB", "people"):
+        table.add_column(heading, justify="right")
+    if has_scores:
+        table.add_column("PCK@0.2", justify="right")
+    for row in rows:
+        name = row.name if row.items == 1 else f"{row.name} x{row.items}"
+        facts = [number(row.facts.get(key), 0) for key in ("first_ms", "load_ms", "rss_mib")]
+        table.add_row(
+            row.level,
+            name,
+            row.pace,
+            str(len(row.samples.ms)),
+            *figures(row.samples.ms),
+            number(row.samples.per_s * row.items, 1),
+            *facts,
+            number(row.facts.get("mean_people"), 2),
+            *([number(row.facts.get("pck"), 3)] if has_scores else []),
+        )
+    return table
+
+
+HEADINGS = tuple(name.removesuffix("_ms") for name in PERCENTILES)
+
+
+def stages_table(rows: Sequence[Row]) -> Table:
+    """What the samples are made of, a line a stage."""
+    table = Table(title="stages, ms")
+    for heading in ("level", "what", "pace", "stage"):
+        table.add_column(heading)
+    for heading in ("n", *HEADINGS):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        for stage, ms in row.stages.items():
+            table.add_row(row.level, row.name, row.pace, stage, str(len(ms)), *figures(ms))
+    return table
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """A line a step, the slope below."""
+    start_ms, slope_ms = sweep.line
+    table = Table(
+        title=f"cost of {sweep.what}, ms",
+        caption=f"p50 = {start_ms:.2f} ms + {slope_ms:.3f} ms a {sweep.unit}",
+    )
+    table.add_column("what")
+    for heading in (f"{sweep.unit}s", "n", *HEADINGS, f"ms a {sweep.unit}"):
+        table.add_column(heading, justify="right")
+    for value, row in zip(sweep.values, sweep.rows, strict=True):
+        each_ms = float(np.median(row.samples.ms)) / value
+        count = str(len(row.samples.ms))
+        table.add_row(row.name, f"{value:.4g}", count, *figures(row.samples.ms), f"{each_ms:.2f}")
+    return table
+
+
+def glass_table(glass: Glass) -> Table:
+    """The loop and its two parts."""
+    table = Table(title="glass to glass, ms", caption=f"{glass.missed} flashes never came back")
+    table.add_column("part")
+    for heading in ("n", *HEADINGS):
+        table.add_column(heading, justify="right")
+    for part, ms in (
+        ("whole loop", glass.loop_ms),
+        ("livepose", glass.livepose_ms),
+        ("screen and camera", glass.outside_ms),
+    ):
+        if ms:
+            table.add_row(part, str(len(ms)), *figures(ms))
+    return table
+
+
+def figures(ms: npt.ArrayLike) -> list[str]:
+    return [number(value, 2) for value in percentiles(ms).values()]
+
+
+def number(value: float | None, digits: int) -> str:
+    return "" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def write_json(path: str, report: Report) -> None:
+    """The whole report; `-` is stdout. Numbers that are unknown are null."""
+    text = json.dumps(without_nan(report.as_dict()), indent=1, allow_nan=False) + "\n"
+    if path == "-":
+        print(text, end="")
+        return
+    try:
+        Path(path).write_text(text)
+    except OSError as e:
+        raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
+
+
+def without_nan(value: Any) -> Any:
+    """JSON knows no nan."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def write_plot(path: str, rows: Sequence[Row]) -> None:
+    """A histogram and a timeline of each row's samples, outliers and all."""
+    try:
+        import matplotlib
+    except ImportError as e:
+        raise EngineError("--plot needs matplotlib: pip install 'livepose[train]'") from e
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(
+        len(rows), 2, figsize=(11, 2.4 * len(rows)), layout="constrained", squeeze=False
+    )
+    for row, (left, right) in zip(rows, axes, strict=True):
+        ms, ends_s = row.samples.ms, row.samples.ends_s
+        left.hist(ms, bins=60, log=True)
+        for name, value in percentiles(ms).items():
+            left.axvline(value, color="black", linewidth=0.8, linestyle=":")
+            left.text(value, 1, name.removesuffix("_ms"), fontsize=7, rotation=90)
+        left.set(title=f"{row.level}, {row.name}, {row.pace}", xlabel="ms", ylabel="samples")
+        right.plot(ends_s - ends_s[0], ms, ".", markersize=2)
+        right.set(xlabel="s", ylabel="ms", ylim=(0, None))
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as e:
+        raise OutputError(f"{path}: the picture cannot be written ({e})") from e
+    finally:
+        plt.close(figure)

@@ -1,0 +1,181 @@
+"""The command line as a user meets it: outputs that match their input, and errors in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from livepose.cli import main
+from livepose.record import VideoWriter
+from livepose.synthetic import SyntheticScene
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of the synthetic figure, 25 fps."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    scene = SyntheticScene((320, 240))
+    writer = VideoWriter(str(path), (320, 240), 25)
+    for i in range(FRAMES):
+        writer.write(scene.render(i / 25)[0], i / 25)
+    writer.close()
+    return path
+
+
+def facts(path: Path) -> tuple[int, int, int, float]:
+    """Frames, width, height and duration in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        last = frames[-1]
+        assert last.time is not None
+        duration_s = last.time + float(last.duration * last.time_base)
+    return len(frames), last.width, last.height, duration_s
+
+
+def test_a_video_keeps_its_frames_size_and_duration(clip: Path, tmp_path: Path) -> None:
+    video, keypoints = tmp_path / "out.mp4", tmp_path / "out.ndjson"
+    words = ["--source", str(clip), "--headless", "--save", str(video)]
+    assert main([*words, "--keypoints", str(keypoints)]) == 0
+    before, after = facts(clip), facts(video)
+    assert after[:3] == before[:3]
+    assert after[3] == pytest.approx(before[3], abs=0.01)
+    header, *frames, summary = [json.loads(line) for line in keypoints.read_text().splitlines()]
+    assert (header["type"], summary["type"]) == ("header", "summary")
+    assert len(header["joints"]) == 16
+    assert [f["index"] for f in frames] == list(range(FRAMES))
+    assert [f["time_s"] for f in frames] == pytest.approx([i / 25 for i in range(FRAMES)], abs=1e-3)
+    assert summary["frames"] == summary["captured"] == FRAMES
+
+
+def test_the_figure_is_found_where_it_is(tmp_path: Path) -> None:
+    """The released model on the synthetic camera: most visible joints within a fifth of a torso."""
+    out = tmp_path / "k.ndjson"
+    source = "test:640x480@10"
+    words = ["--source", source, "--headless", "--save", str(tmp_path / "o.mp4"), "--no-smooth"]
+    assert main([*words, "--duration", "4", "--keypoints", str(out)]) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    scene = SyntheticScene((640, 480))
+    right, seen = 0, 0
+    for line in (item for item in lines if item["type"] == "frame"):
+        truth = scene.render(line["time_s"])[1][0]
+        torso = np.hypot(*(truth[12, :2] - truth[3, :2]))
+        assert line["people"], f"nobody at {line['time_s']} s"
+        joints = np.array(line["people"][0]["joints"])
+        near = np.hypot(*(joints[:, :2] - truth[:, :2]).T) <= 0.2 * torso
+        right += int(near[truth[:, 2] > 0].sum())
+        seen += int((truth[:, 2] > 0).sum())
+    assert right / seen > 0.7
+
+
+def test_pictures_in_pictures_out(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    scene = SyntheticScene((200, 220))
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(folder / name), scene.render(1.0)[0])
+    assert main(["--source", str(folder), "--headless", "--save", f"{out}/"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.jpg"]
+    single = tmp_path / "one.png"
+    assert main(["--source", str(folder / "a.png"), "--headless", "--save", str(single)]) == 0
+    drawn, plain = cv2.imread(str(single)), cv2.imread(str(folder / "a.png"))
+    assert drawn.shape == plain.shape
+    assert (drawn != plain).any()
+
+
+def test_keypoints_on_stdout_are_nothing_but_json(clip: Path) -> None:
+    words = [sys.executable, "-m", "livepose", "--source", str(clip), "--headless"]
+    done = subprocess.run([*words, "--keypoints", "-"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == FRAMES + 2
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, clip: Path) -> dict[str, str]:
+    """Inputs that cannot be used, and places that cannot be written."""
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "nothing").mkdir()
+    cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "text.json").write_text('{"size": 128}')
+    (tmp_path / "alone.onnx").write_text("hello")
+    return {"tmp": str(tmp_path), "clip": str(clip)}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--source {tmp}/gone.mp4", 3, "gone.mp4"),
+        ("--source {tmp}/text.mp4", 3, "text.mp4"),
+        ("--source {tmp}/empty.mp4", 3, "empty.mp4"),
+        ("--source {tmp}/nothing", 3, "nothing"),
+        ("--source {tmp}/dot.png", 3, "1x1"),
+        ("--source {tmp}/*.webp", 3, "*.webp"),
+        ("--source http://127.0.0.1:9/", 3, "127.0.0.1:9"),
+        ("--camera 77", 3, "77"),
+        ("--source test:0x0", 3, "0x0"),
+        ("--source {clip} --save {tmp}/no/out.mp4", 5, "out.mp4"),
+        ("--source {clip} --save {tmp}/out.xyz", 5, "out.xyz"),
+        ("--source {clip} --save /proc/out.mp4", 5, "/proc/out.mp4"),
+        ("--source {clip} --keypoints {tmp}/no/k.ndjson", 5, "k.ndjson"),
+        ("--source {clip} --keypoints {tmp}/k.csv", 5, "k.csv"),
+        ("--source {clip} --keypoints /dev/full", 5, "/dev/full"),
+        ("--source {clip} --save {tmp}/one.png", 5, "one.png"),
+        ("--source {clip} --model nosuch", 4, "nosuch"),
+        ("--source {clip} --model {tmp}/gone.onnx", 4, "gone.onnx"),
+        ("--source {clip} --model {tmp}/text.onnx", 4, "text.onnx"),
+        ("--source {clip} --model {tmp}/alone.onnx", 4, "alone"),
+        ("--source {clip} --engine nosuch", 4, "nosuch"),
+        ("--source {clip} --min-score 3", 2, "min-score"),
+        ("--source {clip} --max-frames 0", 2, "max-frames"),
+        ("--source {clip} --camera 0", 2, "not allowed with"),
+        ("--source test:1x", 2, "test:1x"),
+        ("--source {clip} --save {clip}", 2, "overwritten"),
+        ("--nonsense", 2, "--nonsense"),
+    ],
+)
+def test_errors_are_one_line_with_the_right_code(
+    words: str, code: int, said: str, inputs: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        returned = main(["--headless", *(w.format(**inputs) for w in words.split())])
+    except SystemExit as e:  # argparse
+        returned = int(e.code or 0)
+    error = capfd.readouterr().err
+    complaints = [line for line in error.splitlines() if line.startswith("livepose: ")]
+    assert returned == code, error
+    assert len(complaints) == 1, error
+    assert said in complaints[0]
+    assert "Traceback" not in error
+
+
+def test_debug_shows_where(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--headless", "--debug", "--source", str(tmp_path / "gone.mp4")]) == 3
+    error = capfd.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("livepose: ")
+
+
+def test_help_and_version() -> None:
+    for words, said in ((["--help"], "exit codes"), (["--version"], "livepose 0")):
+        command = [sys.executable, "-m", "livepose", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0
+        assert said in done.stdout
+
+
+def test_without_a_display_it_says_so_and_goes_on(clip: Path) -> None:
+    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "livepose", "--source", str(clip)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    if sys.platform == "linux":
+        assert "going on headless" in done.stderr
