@@ -23,6 +23,8 @@ COMMANDS = {
     "train": ("livepose.training.commands:train", "train the network"),
     "eval": ("livepose.training.commands:evaluate_model", "score a model on labelled people"),
     "export": ("livepose.training.commands:export", "a checkpoint to NAME.onnx and its card"),
+    "doctor": ("livepose.doctor:main", "what is there, what is missing, and how to get it"),
+    "build": ("livepose.runtime.build:main", "a model's TensorRT engine for this GPU"),
     "import": ("livepose.model.import_command:main", "a public checkpoint to NAME.onnx"),
 }
 """Name -> the function that parses the rest of the words and does the work, and a line of help."""
@@ -101,7 +103,9 @@ def run_parser() -> Parser:
 
     model = parser.add_argument_group("how to find poses")
     model.add_argument("--model", default="auto", help="a released model or the path of an .onnx")
-    model.add_argument("--engine", default="auto", help="auto or onnx")
+    model.add_argument(
+        "--engine", default="auto", help="auto, tensorrt, torch, openvino or onnx (default: auto)"
+    )
     model.add_argument("--device", default="auto")
     model.add_argument("--precision", default="auto")
     model.add_argument("--max-people", type=int, default=8, metavar="N")

@@ -14,6 +14,7 @@ import torch
 from livepose.errors import ModelError, OutputError
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass, count_macs, count_parameters
+from livepose.runtime.onnx import import_onnxruntime
 
 OPSET = 18
 TOLERANCE_PX = 0.1
@@ -55,7 +56,8 @@ def export_onnx(network: StackedHourglass, path: Path) -> None:
 def check_export(graph: PoseGraph, path: Path, size: int) -> None:
     """The ONNX checker, and the same joints from ONNX Runtime as from torch."""
     import onnx
-    import onnxruntime as ort
+
+    ort = import_onnxruntime()
 
     onnx.checker.check_model(os.fspath(path), full_check=True)
     session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])

@@ -105,7 +105,8 @@ def halve(graph: Any, network: list[Any]) -> None:
             if name in weights:
                 node.input[i] = f"{name}_half"
                 if node.input[i] not in weights:
-                    values = numpy_helper.to_array(weights[name]).astype(np.float16)
+                    with np.errstate(over="ignore"):  # the joints will tell
+                        values = numpy_helper.to_array(weights[name]).astype(np.float16)
                     weights[node.input[i]] = numpy_helper.from_array(values, node.input[i])
                     graph.initializer.append(weights[node.input[i]])
             elif name == entrance:
@@ -172,8 +173,7 @@ def check_joints(path: Path, half: Path) -> None:
     # Of a joint that is not there, the place is chance and only the score counts.
     there = expected[..., 2] > 0.1
     px = float(apart[there][:, :2].mean()) if there.any() else 0.0
-    if px > TOLERANCE_PX or float(apart[..., 2].max()) > 0.05:
-        score = float(apart[..., 2].max())
-        raise ModelError(
-            f"{path}: loses too much in half precision ({px:.2f} px, score {score:.3f})"
-        )
+    score = float(apart[..., 2].max())
+    # Written so that NaN, which an overflow of float16 ends in, fails too.
+    if not (px <= TOLERANCE_PX and score <= TOLERANCE_SCORE):
+        raise ModelError(f"{path}: half precision loses too much: {px:.2f} px, score {score:.3f}")

@@ -21,7 +21,8 @@ def normalise(crops: Tensor, mean: tuple[float, float, float] = MEAN) -> Tensor:
 
     mean: RGB in 0..1, of the network's configuration.
     """
-    x = crops.permute(0, 3, 1, 2).to(torch.float32) / 255
+    # Cast first: TensorRT's Shuffle, which a permutation becomes, takes no uint8.
+    x = crops.to(torch.float32).permute(0, 3, 1, 2) / 255
     return (x - torch.tensor(mean, device=x.device).view(1, 3, 1, 1)) / SCALE
 
 

@@ -1,21 +1,148 @@
 """Engines that run an exported model, one file each, and the choice between them."""
 
-from livepose.errors import EngineError
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from livepose.errors import EngineError, ModelError
 from livepose.models import Model
 from livepose.runtime.base import Engine, EngineInfo
+from livepose.runtime.hardware import BF16_FEATURES, cpu_features, has_nvidia_gpu
+from livepose.runtime.selftest import check
 
 __all__ = ["ENGINES", "Engine", "EngineInfo", "open_engine"]
 
-ENGINES = ("auto", "onnx")
-"""Names that `--engine` takes."""
+ENGINES = ("auto", "tensorrt", "torch", "openvino", "onnx")
+"""Names that `--engine` takes; `auto` tries the others in this order."""
+
+log = logging.getLogger(__name__)
 
 
 def open_engine(
     model: Model, engine: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> Engine:
-    """The engine of that name with the model loaded; `auto` takes the fastest that runs here."""
-    if engine in ("auto", "onnx"):
-        from livepose.runtime.onnx import OnnxEngine
+    """The engine of that name with the model loaded and its self-test passed.
 
-        return OnnxEngine(model)
-    raise EngineError(f"no engine {engine!r}: give one of {', '.join(ENGINES)}")
+    `auto` takes the fastest that runs here, and says why not the ones before it in
+    `info.choice`. Raises EngineError where the engine cannot run here or fails its self-test,
+    ModelError where the model cannot be loaded.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"no engine {engine!r}: give one of {', '.join(ENGINES)}")
+    if engine != "auto":
+        return open_checked(engine, model, device, precision)
+    reasons = []
+    for name in ENGINES[1:]:
+        try:
+            why_not = WHY_NOT[name](model, device, precision)
+            if why_not:
+                raise EngineError(why_not)
+            found = open_checked(name, model, device, precision)
+        except ModelError as e:
+            if name == ENGINES[-1] and not isinstance(e, EngineError):
+                # The portable engine cannot load it: this is about the model, not this machine.
+                raise
+            reasons.append(f"not {name}: {e}")
+            continue
+        found.info = replace(found.info, choice="; ".join(reasons))
+        log.info("engine %s (%s)", found.info, found.info.choice)
+        return found
+    raise EngineError(f"no engine can run {model.name} here: {'; '.join(reasons)}")
+
+
+def open_checked(name: str, model: Model, device: str, precision: str) -> Engine:
+    """That engine, its self-test passed."""
+    engine = OPENERS[name](model, device, precision)
+    try:
+        if not check(engine, model):
+            log.info("%s: its card has no self-test", model.path)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def open_tensorrt(model: Model, device: str, precision: str) -> Engine:
+    from livepose.runtime.tensorrt import TensorRTEngine
+
+    return TensorRTEngine(model, device, precision)
+
+
+def open_torch(model: Model, device: str, precision: str) -> Engine:
+    from livepose.runtime.torch import TorchEngine
+
+    return TorchEngine(model, device, precision)
+
+
+def open_openvino(model: Model, device: str, precision: str) -> Engine:
+    from livepose.runtime.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(model, device, precision)
+
+
+def open_onnx(model: Model, device: str, precision: str) -> Engine:
+    from livepose.runtime.onnx import OnnxEngine
+
+    return OnnxEngine(model, device, precision)
+
+
+OPENERS: dict[str, Callable[[Model, str, str], Engine]] = {
+    "tensorrt": open_tensorrt,
+    "torch": open_torch,
+    "openvino": open_openvino,
+    "onnx": open_onnx,
+}
+
+
+def why_not_tensorrt(model: Model, device: str, precision: str) -> str:
+    if device == "cpu":
+        return "it needs a GPU"
+    if not has_nvidia_gpu():
+        return "no NVIDIA GPU"
+    if not (find_spec("tensorrt") and find_spec("pycuda")):
+        return "not installed: pip install 'livepose[tensorrt]'"
+    from livepose.runtime.build import is_ready
+
+    # Building takes minutes; somebody who starts a camera does not wait for that.
+    ready = is_ready(model, device, precision)
+    return "" if ready else f"no engine built yet: `livepose build {model.name}`"
+
+
+def why_not_torch(model: Model, device: str, precision: str) -> str:
+    if device == "cpu":
+        return "slower on the CPU than the others"
+    if not has_nvidia_gpu():
+        return "no NVIDIA GPU"
+    try:
+        build = version("torch")
+    except PackageNotFoundError:
+        return "not installed: pip install 'livepose[train]'"
+    if "+cpu" in build:
+        return f"torch {build} is a build for the CPU"
+    import torch
+
+    # Without a GPU that works torch would take the CPU, where the others are faster.
+    return "" if torch.cuda.is_available() else "torch finds no GPU that works"
+
+
+def why_not_openvino(model: Model, device: str, precision: str) -> str:
+    if precision in ("auto", "bf16") and not cpu_features() & BF16_FEATURES:
+        return "no bf16 in this CPU, and in fp32 not faster than onnx"
+    if precision == "fp32":
+        return "not faster than onnx in fp32"
+    return "" if find_spec("openvino") else "not installed: pip install 'livepose[openvino]'"
+
+
+def why_not_onnx(model: Model, device: str, precision: str) -> str:
+    return ""
+
+
+WHY_NOT: dict[str, Callable[[Model, str, str], str]] = {
+    "tensorrt": why_not_tensorrt,
+    "torch": why_not_torch,
+    "openvino": why_not_openvino,
+    "onnx": why_not_onnx,
+}
+"""Why `auto` does not even try an engine, or nothing: asked before anything is imported."""

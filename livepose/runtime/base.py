@@ -6,14 +6,20 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from livepose.errors import EngineError
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """One line for people: which engine, on what, in which precision."""
+    """One line for people: which engine, on what, in which precision.
+
+    choice: where the engine was chosen by itself, why not the ones before it; else empty.
+    """
 
     name: str
     device: str
     precision: str
+    choice: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.precision} on {self.device}"
@@ -33,3 +39,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything. Safe to call twice; `run` must not follow."""
+
+
+def check_crops(crops: npt.NDArray[np.uint8], size: int) -> None:
+    """Raise EngineError for anything but uint8 [N, size, size, 3] with N >= 1."""
+    if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3) or not len(crops):
+        raise EngineError(
+            f"crops are uint8 [N, {size}, {size}, 3], not {crops.dtype} {list(crops.shape)}"
+        )

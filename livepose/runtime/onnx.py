@@ -1,23 +1,32 @@
 """ONNX Runtime on the CPU: the portable engine."""
 
 import os
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from livepose.errors import EngineError, ModelError
 from livepose.models import Model
-from livepose.runtime.base import EngineInfo
+from livepose.runtime.base import EngineInfo, check_crops
+from livepose.runtime.hardware import physical_cores
 
 
 class OnnxEngine:
-    """See `base.Engine`. `threads` 0 takes one per physical core."""
+    """See `base.Engine`. device: auto or cpu. precision: auto or fp32. `threads` 0 takes one
+    per physical core.
+    """
 
-    def __init__(self, model: Model, threads: int = 0) -> None:
-        import onnxruntime as ort
-
+    def __init__(
+        self, model: Model, device: str = "auto", precision: str = "auto", threads: int = 0
+    ) -> None:
+        if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+            raise EngineError(f"the onnx engine runs on cpu in fp32, not {device} in {precision}")
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        # With a number of its own ONNX Runtime pins its threads to cores, and they wait there
+        # behind whatever else runs: with two busy cores a run took 1.5 times as long.
+        options.intra_op_num_threads = threads or physical_cores()
         options.log_severity_level = 4
         # Spinning threads would keep every core busy between two frames of a camera.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -31,13 +40,17 @@ class OnnxEngine:
             raise ModelError(f"{model.path}: ONNX Runtime cannot load it ({reason})") from e
         check_signature(model, self._session)
         self._size = model.size
-        self._failures = (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail)
+        errors = ort.capi.onnxruntime_pybind11_state
+        self._failures = (RuntimeError, ValueError, errors.Fail, errors.InvalidArgument)
         self.info = EngineInfo(f"onnxruntime {ort.__version__}", "cpu", "fp32")
 
     def warm_up(self) -> None:
         self.run(np.zeros((1, self._size, self._size, 3), np.uint8))
 
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        if not hasattr(self, "_session"):
+            raise EngineError("this ONNX Runtime engine is closed; open another")
+        check_crops(crops, self._size)
         try:
             (joints,) = self._session.run(None, {"crops": crops})
         except self._failures as e:
@@ -46,6 +59,23 @@ class OnnxEngine:
 
     def close(self) -> None:
         self.__dict__.pop("_session", None)
+
+
+def import_onnxruntime() -> Any:
+    """The package without its telemetry. From 1.32 on importing it would leave an id in the
+    user's home and report the program's start and sessions, unless it is told before.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except Exception as e:
+        # Its library raises what it likes when it does not fit the system.
+        reason = str(e).strip().splitlines()[0] if str(e) else type(e).__name__
+        raise EngineError(
+            f"onnxruntime cannot be imported ({reason}): pip install --force-reinstall onnxruntime"
+        ) from e
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def check_signature(model: Model, session: object) -> None:
@@ -59,6 +89,6 @@ def check_signature(model: Model, session: object) -> None:
         or outputs[0].shape[1:] != [16, 3]
     ):
         raise ModelError(
-            f"{model.path}: not a livepose pose model (it wants "
+            f"{model.path}: not a livepose pose model of size {model.size} (it wants "
             f"{[(i.name, i.type, i.shape) for i in inputs]}); `livepose export` makes one"
         )

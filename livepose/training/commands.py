@@ -26,6 +26,7 @@ from livepose.model.export import export_onnx, write_card
 from livepose.model.graph import PoseGraph
 from livepose.models import find_model
 from livepose.runtime import open_engine
+from livepose.runtime.selftest import make_selftest
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import load_set
 from livepose.training.evaluate import Runner, Scores, evaluate, torch_runner
@@ -116,9 +117,11 @@ def export(words: list[str]) -> None:
     state = load_checkpoint(Path(arguments.checkpoint))
     network = load_network(Path(arguments.checkpoint))
     export_onnx(network, output)
-    card_path = write_card(network, output, {"scores": {}})
+    reference = torch_runner(PoseGraph(network), torch.device("cpu"))
+    checked: dict[str, Any] = {"selftest": make_selftest(network.config.size, reference)}
+    card_path = write_card(network, output, checked)
     run, size = open_runner(str(output), "auto")
-    about = {
+    about = checked | {
         "exported": date.today().isoformat(),
         "command": shlex.join(["livepose", *sys.argv[1:]]),
         "note": arguments.note,

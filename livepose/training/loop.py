@@ -120,7 +120,7 @@ class Trainer:
         model.train()
         crops = crops.to(self.device, non_blocking=True)
         targets, weights = make_targets(joints.to(self.device), self.config.network.size)
-        x = normalise(crops).contiguous(memory_format=torch.channels_last)
+        x = normalise(crops, self.config.network.mean).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._use_bf16()):
             answers = model(x)
         loss = heatmap_loss(answers, targets, weights)

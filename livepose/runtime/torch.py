@@ -1,0 +1,222 @@
+"""PyTorch: on an NVIDIA GPU in half precision with CUDA graphs, or plainly on the CPU.
+
+The network is rebuilt from the model's card, and its weights are read from the ONNX file.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose.errors import EngineError, ModelError
+from livepose.models import Model
+from livepose.runtime.base import EngineInfo, check_crops
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from livepose.model.hourglass import StackedHourglass
+
+BUCKETS = (1, 2, 4, 8)
+"""Batch sizes on CUDA: each has a CUDA graph; in between, crops of nobody are added."""
+
+INSTALL = "pip install 'livepose[train]'"
+
+
+class TorchEngine:
+    """See `base.Engine`. device: auto (CUDA where there is a GPU), cpu, cuda or cuda:N.
+    precision: auto, fp32, or fp16 on CUDA.
+    """
+
+    def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
+        for name in ("torch", "onnx"):
+            if importlib.util.find_spec(name) is None:
+                raise EngineError(f"the torch engine needs {name}: {INSTALL}")
+        import torch
+
+        self._device = find_device(device)
+        on_cuda = self._device.type == "cuda"
+        if precision not in (("auto", "fp16", "fp32") if on_cuda else ("auto", "fp32")):
+            raise EngineError(f"the torch engine has no precision {precision} on {device}")
+        half = on_cuda and precision != "fp32"
+        dtype = torch.float16 if half else torch.float32
+        network = load_weights(model).to(self._device, dtype)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._size = model.size
+        self._pixels = pixel_table(network.config.mean).to(self._device, dtype)
+        self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
+        self._buckets: dict[int, Bucket] = {}
+        self._stream: torch.cuda.Stream | None = None
+        if on_cuda:
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        name = torch.cuda.get_device_name(self._device) if on_cuda else "cpu"
+        self.info = EngineInfo(f"torch {torch.__version__}", name, "fp16" if half else "fp32")
+
+    def warm_up(self) -> None:
+        """On CUDA make every bucket, and run each once."""
+        for count in BUCKETS if self._stream else (1,):
+            self.run(np.zeros((count, self._size, self._size, 3), np.uint8))
+
+    def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        import torch
+
+        if not hasattr(self, "_network"):
+            raise EngineError("this torch engine is closed; open another")
+        check_crops(crops, self._size)
+        try:
+            with torch.inference_mode():
+                if self._stream is None:
+                    # A copy, for torch wants memory that it may write to, in order.
+                    joints = self._forward(torch.from_numpy(crops.copy()))
+                    answer: npt.NDArray[np.float32] = joints.numpy()
+                    return answer
+                most = BUCKETS[-1]
+                parts = [crops[i : i + most] for i in range(0, len(crops), most)]
+                return np.concatenate([self._run_on_cuda(part) for part in parts])
+        except RuntimeError as e:
+            # CUDA's errors and lack of memory are RuntimeErrors too.
+            raise EngineError(f"torch failed: {str(e).splitlines()[0]}") from e
+
+    def close(self) -> None:
+        if self._stream is not None and self._buckets:
+            self._stream.synchronize()
+        self._buckets = {}
+        self.__dict__.pop("_network", None)
+
+    def _forward(self, crops: "Tensor") -> "Tensor":
+        """uint8 [N, S, S, 3] -> float32 [N, 16, 3], with nothing that a CUDA graph cannot hold."""
+        import torch
+
+        from livepose.model.graph import decode
+
+        pixels = self._pixels[self._channels, crops.permute(0, 3, 1, 2).int()]
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # [N, 3, S, S]
+        return decode(self._network(pixels)[-1].float())
+
+    def _run_on_cuda(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """At most BUCKETS[-1] crops, through the graph of the next larger bucket."""
+        import torch
+
+        count = len(crops)
+        size = next(n for n in BUCKETS if n >= count)
+        assert self._stream is not None
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            if size not in self._buckets:
+                self._buckets[size] = self._capture(size)
+            bucket = self._buckets[size]
+            bucket.pinned_crops.numpy()[:count] = crops
+            bucket.crops.copy_(bucket.pinned_crops, non_blocking=True)
+            bucket.graph.replay()
+            bucket.pinned_joints.copy_(bucket.joints, non_blocking=True)
+        self._stream.synchronize()
+        # A copy: the next run writes over the pinned memory.
+        answer: npt.NDArray[np.float32] = bucket.pinned_joints.numpy()[:count].copy()
+        return answer
+
+    def _capture(self, count: int) -> "Bucket":
+        """A batch size's memory and CUDA graph; the engine's stream is the current one."""
+        import torch
+
+        shape = (count, self._size, self._size, 3)
+        crops = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        # Chosen algorithms stay in the graph; TF32 would not be what fp32 promises.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            for _ in range(3):
+                joints = self._forward(crops)
+            torch.cuda.synchronize(self._device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                joints = self._forward(crops)
+        return Bucket(
+            graph,
+            crops,
+            joints,
+            torch.zeros(shape, dtype=torch.uint8, pin_memory=True),
+            torch.zeros(joints.shape, dtype=torch.float32, pin_memory=True),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Bucket:
+    """One batch size: the captured work, and memory on the GPU and pinned on the host.
+
+    crops uint8 [n, S, S, 3] RGB, joints float32 [n, 16, 3].
+    """
+
+    graph: "torch.cuda.CUDAGraph"
+    crops: "Tensor"
+    joints: "Tensor"
+    pinned_crops: "Tensor"
+    pinned_joints: "Tensor"
+
+
+def find_device(device: str) -> "torch.device":
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if device != "cpu" and (kind != "cuda" or (number and not number.isdecimal())):
+        raise EngineError(f"torch has no device {device!r}: give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        build = "" if torch.version.cuda else "; this torch is a build for the CPU"
+        raise EngineError(f"torch finds no GPU for {device!r}{build}: see `livepose doctor`")
+    return torch.device(device)
+
+
+def pixel_table(mean: tuple[float, float, float]) -> "Tensor":
+    """What `graph.normalise` makes of each value of each channel: float32 [3, 256]."""
+    import torch
+
+    from livepose.model.graph import normalise
+
+    values = torch.arange(256, dtype=torch.uint8).view(1, 256, 1, 1).expand(1, 256, 1, 3)
+    return normalise(values, mean)[0, :, :, 0]
+
+
+def load_weights(model: Model) -> "StackedHourglass":
+    """The network of the card with the weights of the ONNX file, in evaluation mode.
+
+    The exporter keeps the names of weights, and folds BatchNorm into the convolution before it
+    where there is one: there the network gets none.
+    """
+    import torch
+    from torch import nn
+
+    from livepose.model.hourglass import HourglassConfig, StackedHourglass
+
+    weights = {name: torch.from_numpy(array) for name, array in read_weights(model).items()}
+    try:
+        network = StackedHourglass(HourglassConfig.from_dict(model.card["network"]))
+        for name, module in list(network.named_modules()):
+            if isinstance(module, nn.BatchNorm2d) and f"{name}.running_mean" not in weights:
+                network.set_submodule(name, nn.Identity())
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as e:
+        raise ModelError(
+            f"{model.path}: its weights are not of the `network` on its card "
+            f"({str(e).splitlines()[0]}); use --engine onnx"
+        ) from e
+    return network.eval()
+
+
+def read_weights(model: Model) -> dict[str, npt.NDArray[np.float32]]:
+    """The named weights inside an exported model; weights in other files are refused."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx import numpy_helper
+
+    prefix = "network."
+    try:
+        graph = onnx.load(model.path, load_external_data=False).graph
+    except (DecodeError, OSError) as e:
+        raise ModelError(f"{model.path}: not an ONNX file ({e})") from e
+    tensors = [t for t in graph.initializer if t.name.startswith(prefix)]
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+        raise ModelError(f"{model.path}: its weights are in another file; export it as one file")
+    # A copy, for torch wants memory that it may write to.
+    return {t.name.removeprefix(prefix): numpy_helper.to_array(t).copy() for t in tensors}
