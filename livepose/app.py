@@ -1,4 +1,4 @@
-"""The main job: starts, watches and joins the three threads, and minds the keys.
+"""The main job: starts, watches and joins the three threads.
 
 The capture thread reads the source, the inference thread finds the poses, and the main thread,
 here, shows and writes them: windows must be on the main thread. An exception in any thread
@@ -6,6 +6,7 @@ comes out of `run`, with that thread's own traceback, after all threads have bee
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from livepose import __version__
-from livepose.capture import CaptureStatus, CaptureThread, Source
+from livepose.capture import CaptureStatus, CaptureThread, Source, SourceInfo
 from livepose.console import RunDisplay, figures, state_of
 from livepose.errors import UsageError
 from livepose.estimator import PoseEstimator
@@ -136,36 +137,69 @@ class Run:
         self.started_s = started_s
         self.stats = LatencyStats()
         self.outputs: Outputs | None = None
+        self.people = 0
+        self.paused_s: float | None = None
         self.first_shown_s: float | None = None
         self.first_skeleton_s: float | None = None
 
     def loop(self) -> None:
         """Show results until there are no more or the user quits; then finish the outputs."""
-        with ExitStack() as stack:
-            display: RunDisplay | None = None
-            people = 0
-            try:
+        whole = False
+        try:
+            with ExitStack() as stack:
+                display: RunDisplay | None = None
                 while not (self.inference.ended or self.view.wants_to_quit):
-                    result = self.inference.get(TICK_S, take=not self.view.paused)
+                    result = self._next()
                     status = self.capture.status
                     if result is not None:
                         display = display or stack.enter_context(self._begin(status))
                         self._show(result, status)
-                        people = len(result.poses)
                     else:
                         self.view.idle(state_of(status))
                     if display:
                         now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
-                        display.update(now, people, self.stats.frames, state_of(status))
-            finally:
-                # Whatever ended the run: the threads first, so that the counts are final.
-                self.inference.stop()
-                self.capture.stop()
-                if self.outputs:
-                    self.outputs.close(self.summary())
-        # An error of a thread that ended in the very last turn must not be lost.
-        self.inference.get(0)
-        self._report()
+                        display.update(now, self.people, self.stats.frames, state_of(status))
+            # An error of a thread that ended in the very last turn must not be lost.
+            self.inference.get(0)
+            whole = not self.view.wants_to_quit and not self._limited()
+        finally:
+            self._finish(whole)
+
+    def _next(self) -> Result | None:
+        """The next result, if there is one within a tick and the view is not paused.
+
+        What waited through a pause of a live source is as old as the pause: it is not shown.
+        """
+        if self.view.paused:
+            self.paused_s = self.paused_s or time.monotonic()
+            return self.inference.get(TICK_S, take=False)
+        if self.paused_s is not None:
+            self.stats.leave_out(time.monotonic() - self.paused_s)
+            self.paused_s = None
+            if self.capture.live:
+                self.inference.get(0)
+        return self.inference.get(TICK_S)
+
+    def _limited(self) -> bool:
+        """Whether a limit of the user's, not the source, may have ended the run."""
+        by_count = self.options.max_frames is not None
+        return self.options.duration_s is not None or (
+            by_count and self.stats.frames == self.options.max_frames
+        )
+
+    def _finish(self, whole: bool) -> None:
+        """Whatever ended the run: stop the threads, so that the counts are final, close the
+        outputs, and say how it was. A second Ctrl-C must not leave half a file."""
+        before = [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            self.inference.stop()
+            self.capture.stop()
+            if self.outputs:
+                self.outputs.close(self.summary(), whole)
+                self._report()
+        finally:
+            for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+                signal.signal(number, handler)
 
     def _begin(self, status: CaptureStatus) -> RunDisplay:
         """At the first result, when source and engine are known: say so, open the outputs."""
@@ -173,7 +207,7 @@ class Run:
         assert info is not None and estimator is not None
         header = {
             "version": __version__,
-            "source": self.options.source,
+            "source": without_password(self.options.source),
             "model": estimator.model.name,
             "engine": str(estimator.engine.info),
             "joints": list(JOINTS),
@@ -183,7 +217,16 @@ class Run:
         )
         self.view.begin(info, estimator)
         self._say(f"{info.description}; model {header['model']}, {header['engine']}")
-        return RunDisplay(self.console, info.frames is None, info.frames)
+        return RunDisplay(self.console, self.capture.live, self._expected_frames(info))
+
+    def _expected_frames(self, info: SourceInfo) -> int | None:
+        """How many frames the run will have, as far as that can be told beforehand."""
+        frames = info.frames
+        seconds = [s for s in (info.duration_s, self.options.duration_s) if s is not None]
+        if info.fps and seconds and (frames is None or self.options.duration_s is not None):
+            frames = round(min(seconds) * info.fps)
+        known = [n for n in (frames, self.options.max_frames) if n is not None]
+        return min(known) if known else None
 
     def _show(self, result: Result, status: CaptureStatus) -> None:
         frame = result.frame
@@ -199,6 +242,7 @@ class Run:
             shown_s=shown_s,
         )
         self.first_shown_s = self.first_shown_s or shown_s
+        self.people = len(result.poses)
         if result.poses:
             self.first_skeleton_s = self.first_skeleton_s or shown_s
 
@@ -223,7 +267,7 @@ class Run:
         summary = self.summary()
         first = summary["first_skeleton_s"]
         when = "no skeleton" if first is None else f"first skeleton after {first:.2f} s"
-        if status.info is not None and status.info.frames is None and end.fps:
+        if self.capture.live and end.fps:
             self._say(figures(end, 0).rpartition("  people")[0])
         fps = f" at {summary['fps']} fps" if summary["fps"] else ""
         self._say(f"{summary['frames']} frames{fps}, {when}")
@@ -247,6 +291,11 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def without_password(source: str) -> str:
+    """The source as it may stand in a file: user and password taken out of a URL."""
+    return re.sub(r"^(\w+://)[^/@]*@", r"\1", source)
 
 
 def stderr_console() -> Console:

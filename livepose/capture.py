@@ -22,7 +22,7 @@ LONGEST_WAIT_S = 1.0
 """Waits between attempts to open a lost source double from the first to the longest, which
 leaves time to open it and still show a frame within 2 s of its return."""
 
-JOIN_S = 1.5
+JOIN_S = 0.9
 """How long `stop` waits for a read that blocks; such a thread ends by itself when it returns."""
 
 
@@ -153,6 +153,7 @@ class CaptureThread:
         self._changed = threading.Condition()
         self._slot: Frame | None = None
         self._stopping = False
+        self._joined = False
         self._status = CaptureStatus("opening", 0, 0, 0, 0, 0, None, None, None)
         self._first: Frame | None = None
         self._begin_s: float | None = None
@@ -192,8 +193,9 @@ class CaptureThread:
         """
         with self._changed:
             self._stop_reading()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and not self._joined:
             self._thread.join(JOIN_S)
+            self._joined = True
 
     @property
     def status(self) -> CaptureStatus:
@@ -202,9 +204,17 @@ class CaptureThread:
             status = self._status
             if status.state == "ended" and self._slot is not None:
                 return replace(status, state="running")
+            if self._stopping and status.state != "failed":
+                # Nothing more will be handed out, even while a last read still blocks.
+                return replace(status, state="ended")
             if status.state == "running" and self._live and self._silent_s() > self._lost_after_s:
                 return replace(status, state="lost")
             return status
+
+    @property
+    def live(self) -> bool:
+        """Whether the source, once open, is paced by the world."""
+        return self._live
 
     # The rest runs in the thread, or with the lock held.
 

@@ -61,6 +61,11 @@ def state_of(status: CaptureStatus) -> str | None:
     return None
 
 
+def kind_of(state: str | None) -> str | None:
+    """The state without its count, for plain lines: one a loss, not one an attempt."""
+    return state and state.partition(" (")[0]
+
+
 class RunDisplay:
     """Shows a run's progress; a context manager, so that the terminal is left in order."""
 
@@ -68,6 +73,7 @@ class RunDisplay:
         self._console = console
         self._shown_s = 0.0
         self._said: str | None = None
+        self._frames = 0
         self._progress: Progress | None = None
         self._live: Live | None = None
         if console.is_terminal and live:
@@ -94,11 +100,13 @@ class RunDisplay:
         if self._live:
             self._live.stop()
         if self._progress:
+            self._progress.update(self._task, completed=self._frames)
             self._progress.stop()
 
     def update(self, snapshot: StatsSnapshot, people: int, frames: int, state: str | None) -> None:
         """May be called as often as one likes; shows at its own pace, a new state at once."""
         now_s = time.monotonic()
+        self._frames = frames
         every_s = REFRESH_S if self._live or self._progress else PLAIN_EVERY_S
         if now_s - self._shown_s < every_s and state == self._said:
             return
@@ -108,6 +116,6 @@ class RunDisplay:
             self._live.update(Text(line, style="bold yellow" if state else ""), refresh=True)
         elif self._progress:
             self._progress.update(self._task, completed=frames, description=line)
-        elif state != self._said or not state:
+        elif not state or kind_of(state) != kind_of(self._said):
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._said = state

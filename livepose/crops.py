@@ -38,6 +38,8 @@ def cut(image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int) -> npt.ND
             continue
         part = image_bgr[y0:y1, x0:x1]
         if part.shape[:2] != (side, side):
+            if side > 4 * max(width, height):
+                continue  # the frame is a dot in it
             borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
             part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
         how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

@@ -126,4 +126,6 @@ def check_boxes(boxes_xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise UsageError(f"boxes are finite float32 [N, 4], not {list(boxes.shape)}")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise UsageError("boxes are x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")
     return boxes

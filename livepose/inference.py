@@ -10,7 +10,8 @@ from livepose.estimator import PoseEstimator
 from livepose.pose import Pose
 
 POLL_S = 0.1
-JOIN_S = 1.5
+JOIN_S = 0.9
+"""Together with the capture thread's, the time an exit may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class InferenceThread:
         self._error: BaseException | None = None
         self._stopping = False
         self._ended = False
+        self._joined = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self.estimator: PoseEstimator | None = None
         """Set as soon as the model is loaded; to read facts from, not to call."""
@@ -78,8 +80,9 @@ class InferenceThread:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and not self._joined:
             self._thread.join(JOIN_S)
+            self._joined = True
 
     def _run(self) -> None:
         try:
@@ -98,11 +101,16 @@ class InferenceThread:
         while self._wait_until_free():
             frame = self._capture.get(POLL_S)
             if frame is None:
-                if self._capture.status.state in ("ended", "failed"):
+                if self._capture.status.state == "ended":
                     return
                 continue
             taken_s = time.monotonic()
-            poses = estimator.track(frame.image, frame.time_s)
+            # A picture of its own name has nothing to do with the one before.
+            poses = (
+                estimator.estimate(frame.image)
+                if frame.name
+                else estimator.track(frame.image, frame.time_s)
+            )
             result = Result(frame, poses, taken_s, (time.monotonic() - taken_s) * 1e3)
             with self._changed:
                 self._result = result

@@ -7,7 +7,7 @@ are the source's own, never the mirrored view, so they agree with the keypoints.
 from pathlib import Path
 from typing import Any
 
-from livepose.capture import SourceInfo
+from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.record import VideoWriter, write_image
@@ -30,15 +30,15 @@ class Outputs:
     ) -> None:
         self._min_score = min_score
         self._info = info
-        self._sink: Sink | None = open_sink(keypoints, header) if keypoints else None
         self._save = save
         self._video: VideoWriter | None = None
         self._folder: Path | None = None
-        self._written = 0
+        self._written: set[str] = set()
         if save and (save.endswith("/") or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
-            self._video = self._open_video(save)
+            self._video = VideoWriter(save, info.size_wh, info.fps or 1.0)
+        self._sink: Sink | None = open_sink(keypoints, header) if keypoints else None
 
     def write(self, result: Result) -> None:
         """One more frame."""
@@ -52,27 +52,41 @@ class Outputs:
         if self._video:
             self._video.write(picture, frame.time_s)
         elif self._folder:
-            name = Path(frame.name).name or f"{frame.index:06d}.png"
-            write_image(str(self._folder / name), picture)
+            path = self._folder / self._name_for(frame)
+            write_image(str(path), picture)
+            self._written.add(path.name)
         elif self._written:
             raise OutputError(
                 f"{self._save}: one picture for many frames; give a video (.mp4) or a folder/"
             )
         else:
             write_image(self._save, picture)
-        self._written += 1
+            self._written.add(self._save)
 
-    def close(self, summary: dict[str, Any]) -> None:
-        """Finish all files; what was written so far stays usable even when this is never called."""
+    def close(self, summary: dict[str, Any], whole: bool) -> None:
+        """Finish all files; what was written so far stays usable even when this is never called.
+
+        whole: the source was read to its end, so the video lasts as long as it does.
+        """
         try:
             if self._video:
-                self._video.close(self._info.duration_s)
+                self._video.close(self._info.duration_s if whole else None)
         finally:
             if self._sink:
                 self._sink.close(summary)
 
-    def _open_video(self, path: str) -> VideoWriter:
-        return VideoWriter(path, self._info.size_wh, self._info.fps or 1.0)
+    def _name_for(self, frame: Frame) -> str:
+        """The picture's own name where it can be had, and never that of its source."""
+        assert self._folder is not None
+        source = Path(frame.name or f"{frame.index:06d}.png")
+        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
+        name = source.stem + suffix
+        if name in self._written:
+            name = f"{source.stem}-{frame.index}{suffix}"
+        path = self._folder / name
+        if path.exists() and source.exists() and path.samefile(source):
+            raise OutputError(f"{path}: the source would be overwritten; choose another folder/")
+        return name
 
 
 def make_folder(path: str) -> Path:

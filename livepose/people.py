@@ -28,6 +28,9 @@ KEPT = 0.4
 GRACE = 5
 """Frames in a row that a followed person may be missed in."""
 
+NEWCOMERS_EVERY = 10
+"""While there is room for more people, every so many frames a part of the windows is searched."""
+
 SEARCH_TURNS = 4
 """An empty scene is searched over this many frames, so that none of them is held up by all the
 windows; the first frame of all is searched at once."""
@@ -124,13 +127,26 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_id = 1
         self._turn: int | None = None
+        self._since_search = 0
 
     def step(self, look: Look, size_wh: tuple[int, int]) -> list[Pose]:
         """The people of one frame, each with its id."""
         poses = self._follow(look) if self._tracks else []
         if not self._tracks:
             poses = self._start(search(look, size_wh, self.max_people, self._next_windows()))
+        elif len(self._tracks) < self.max_people:
+            self._since_search += 1
+            if self._since_search >= NEWCOMERS_EVERY:
+                self._since_search = 0
+                found = search(look, size_wh, self.max_people, self._next_windows())
+                poses += self._start(self._newcomers(found))
         return poses
+
+    def _newcomers(self, found: list[Pose]) -> list[Pose]:
+        """Those of them that do not lie on somebody who is followed already."""
+        boxes = [(pose, box) for pose in found if (box := box_around(pose)) is not None]
+        new = [p for p, box in boxes if all(overlap(box, t.box) < 0.3 for t in self._tracks)]
+        return new[: self.max_people - len(self._tracks)]
 
     def _next_windows(self) -> slice:
         if self._turn is None:

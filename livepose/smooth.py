@@ -36,11 +36,15 @@ class PoseFilter:
         self._xy = np.zeros((16, 2))
         self._speed = np.zeros((16, 2))
 
+    def remembers(self, time_s: float) -> bool:
+        """Whether what it last saw still says something about that time."""
+        return 0 < time_s - self._time_s <= FORGET_S
+
     def __call__(self, pose: Pose, time_s: float) -> Pose:
         dt_s = time_s - self._time_s
         size = max(float((pose.box_xyxy[2:] - pose.box_xyxy[:2]).max()), 1.0)
         xy = pose.joints_xy.astype(np.float64)
-        if not 0 < dt_s <= FORGET_S:
+        if not self.remembers(time_s):
             self._speed[:] = 0
             self._xy = xy
         else:
@@ -63,12 +67,14 @@ class PoseFilter:
 
 
 class Smoother:
-    """One filter per id; a person's filter is forgotten when they have left."""
+    """One filter per id; a filter is forgotten `FORGET_S` after its person was last seen."""
 
     def __init__(self) -> None:
         self._filters: dict[int, PoseFilter] = {}
 
     def __call__(self, poses: list[Pose], time_s: float) -> list[Pose]:
         """The poses of one frame, with steadier joints; `time_s` on any rising clock."""
-        self._filters = {p.id: self._filters.get(p.id, PoseFilter()) for p in poses}
+        seen = {p.id: self._filters.get(p.id, PoseFilter()) for p in poses}
+        recent = {i: f for i, f in self._filters.items() if f.remembers(time_s)}
+        self._filters = recent | seen
         return [self._filters[p.id](p, time_s) for p in poses]

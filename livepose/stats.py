@@ -62,6 +62,11 @@ class LatencyStats:
         self._last_shown_s = shown_s
         self._forget_before(shown_s - self._window_s)
 
+    def leave_out(self, pause_s: float) -> None:
+        """A pause of the display does not count: neither as time nor in the panel's window."""
+        self._first_shown_s += pause_s
+        self._recent.clear()
+
     def snapshot(self, *, now_s: float, dropped: int = 0) -> StatsSnapshot:
         """The state at `now_s`; `dropped` counts the frames captured and never used."""
         self._forget_before(now_s - self._window_s)

@@ -5,6 +5,7 @@ keys do.
 """
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from livepose.capture import SourceInfo
+from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.stats import StatsSnapshot
 
@@ -89,6 +91,7 @@ class WindowView:
         self._min_score = options.min_score
         self._detail = 1
         self._help = False
+        self._state: str | None = None
         self._last: Result | None = None
         self._stats: StatsSnapshot | None = None
         self._engine = ""
@@ -106,13 +109,14 @@ class WindowView:
     def show(self, result: Result, stats: StatsSnapshot) -> None:
         self._last, self._stats = result, stats
         if self._recording:
-            self._recording.write(result, self._min_score)
+            self._record(result)
         self._draw(None)
         self._obey()
 
     def idle(self, state: str | None) -> None:
-        if state is not None and self._last is not None:
+        if self._last is not None and (state is not None or self._state is not None):
             self._draw(state)
+        self._state = state
         self._obey()
 
     def close(self) -> None:
@@ -189,15 +193,30 @@ class WindowView:
             return
         from livepose.record import write_image
 
-        path = time.strftime("livepose-%Y%m%d-%H%M%S.png")
-        write_image(path, annotated(self._last, self._min_score))
-        self._say(f"wrote {path}")
+        path = free_name(".png")
+        try:
+            write_image(path, annotated(self._last, self._min_score))
+        except OutputError as e:
+            self._say(str(e))  # a key must not end the run
+        else:
+            self._say(f"wrote {path}")
 
     def _toggle_recording(self) -> None:
         if self._recording:
             self._stop_recording()
         elif self._last is not None:
-            self._recording = Recording(self._last, self._info)
+            try:
+                self._recording = Recording(self._last, self._info)
+            except OutputError as e:
+                self._say(str(e))
+
+    def _record(self, result: Result) -> None:
+        assert self._recording is not None
+        try:
+            self._recording.write(result, self._min_score)
+        except OutputError as e:
+            self._recording = None
+            self._say(str(e))
 
     def _stop_recording(self) -> None:
         if self._recording:
@@ -216,7 +235,7 @@ class Recording:
         from livepose.record import VideoWriter
 
         height, width = first.frame.image.shape[:2]
-        self.path = time.strftime("livepose-%Y%m%d-%H%M%S.mp4")
+        self.path = free_name(".mp4")
         self._writer = VideoWriter(self.path, (width, height), (info and info.fps) or 30.0)
 
     def write(self, result: Result, min_score: float) -> None:
@@ -224,6 +243,16 @@ class Recording:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def free_name(suffix: str) -> str:
+    """A name by the clock for a file in the current folder, of no file that is there."""
+    name = time.strftime("livepose-%Y%m%d-%H%M%S")
+    number = 2
+    while Path(name + suffix).exists():
+        name = f"{name.partition('_')[0]}_{number}"
+        number += 1
+    return name + suffix
 
 
 def annotated(result: Result, min_score: float) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from livepose.app import without_password
 from livepose.cli import main
 from livepose.record import VideoWriter
 from livepose.synthetic import SyntheticScene
@@ -179,3 +180,43 @@ def test_without_a_display_it_says_so_and_goes_on(clip: Path) -> None:
     assert done.returncode == 0, done.stderr
     if sys.platform == "linux":
         assert "going on headless" in done.stderr
+
+
+def test_sources_are_never_overwritten(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), SyntheticScene((200, 220)).render(1.0)[0])
+    before = picture.read_bytes()
+    for source in (picture, tmp_path / "*.png", tmp_path):
+        assert main(["--source", str(source), "--headless", "--save", f"{tmp_path}/"]) in (2, 5)
+        assert "would be overwritten" in capfd.readouterr().err
+    assert picture.read_bytes() == before
+
+
+def test_a_shortened_run_gives_a_short_video(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    words = ["--source", str(clip), "--headless", "--save", str(out), "--max-frames", "5"]
+    assert main(words) == 0
+    frames, _, _, duration_s = facts(out)
+    assert frames == 5
+    assert duration_s == pytest.approx(5 / 25, abs=0.01)
+
+
+def test_pictures_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
+    """The second picture's person is not looked for where the first one's was."""
+    image = SyntheticScene((640, 480)).render(1.0)[0]
+    far = np.full((480, 1920, 3), 90, np.uint8)
+    far[:, 1280:] = image
+    near = np.full((480, 1920, 3), 90, np.uint8)
+    near[:, :640] = image
+    cv2.imwrite(str(tmp_path / "1.png"), near)
+    cv2.imwrite(str(tmp_path / "2.png"), far)
+    out = tmp_path / "k.ndjson"
+    assert main(["--source", str(tmp_path), "--headless", "--keypoints", str(out)]) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()][1:-1]
+    first, second = (np.array(line["people"][0]["joints"])[:, 0].mean() for line in lines)
+    assert second - first == pytest.approx(1280, abs=40)
+
+
+def test_a_password_does_not_get_into_files() -> None:
+    assert without_password("rtsp://me:secret@host/x") == "rtsp://host/x"
+    assert without_password("a@b.mp4") == "a@b.mp4"

@@ -7,6 +7,7 @@ import pytest
 
 from livepose.people import (
     GRACE,
+    NEWCOMERS_EVERY,
     SEARCH_TURNS,
     Boxes,
     Tracker,
@@ -78,7 +79,7 @@ def test_search_keeps_people_apart_and_to_the_limit() -> None:
 
 def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
     world = World([(200, 150)])
-    tracker = Tracker(8)
+    tracker = Tracker(1)
     assert [p.id for p in tracker.step(world, SIZE_WH)] == [1]
     world.looks.clear()
     for i in range(30):
@@ -107,6 +108,17 @@ def found_within(frames: int, tracker: Tracker, world: World) -> list[Pose]:
         if poses:
             return poses
     return []
+
+
+def test_newcomers_are_found_while_others_are_followed() -> None:
+    world = World([(60, 150)])
+    tracker = Tracker(2)
+    tracker.step(world, SIZE_WH)
+    world.people.append((480, 150))
+    for _ in range(NEWCOMERS_EVERY * SEARCH_TURNS):
+        poses = tracker.step(world, SIZE_WH)
+    assert [p.id for p in poses] == [1, 2]
+    assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)
 
 
 def test_an_empty_scene_is_searched_a_part_at_a_time() -> None:

@@ -41,7 +41,9 @@ def train(words: list[str]) -> None:
     trainer = Trainer(read_config(arguments, folder), folder, arguments.device)
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=trainer.rank > 0
+    ) as progress:
         task = progress.add_task("loading", total=trainer.config.steps, completed=trainer.step)
 
         def report(line: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ resumed run sees exactly what an uninterrupted one would have. OpenCV lets go of
 so threads suffice, and they share one cache of decoded pictures.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from livepose.training.augment import Augmentation, Image, Joints, random_crop
 from livepose.training.datasets import Person, Picture, PoseSet
 
 CACHE_BYTES = 8 << 30
+"""For one machine; each of several processes takes its part."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ class BatchLoader:
         self.mixture, self.batch, self.size = mixture, batch, size
         self.augmentation, self.seed, self.rank = augmentation, seed, rank
         self.workers, self.ahead = workers, ahead
-        self.cache = ImageCache()
+        self.cache = ImageCache(CACHE_BYTES // int(os.environ.get("WORLD_SIZE", "1")))
 
     def make(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """The batch of that step."""

@@ -59,7 +59,9 @@ class Trainer:
     ) -> Scores:
         """Train to the last step or until the clock says so; returns the scores of all of
         the validation set."""
-        end_s = time.monotonic() + minutes * 60 if minutes else float("inf")
+        if validate_every < 1 or (minutes is not None and minutes <= 0):
+            raise UsageError("--validate-every and --minutes must be above 0")
+        end_s = time.monotonic() + (minutes * 60 if minutes else float("inf"))
         sets, weights = load_mixture(self.config.data)
         held_out = load_set(self.config.validate)
         self._start_folder()
@@ -86,7 +88,7 @@ class Trainer:
             if now_s - saved_s > save_every_s:
                 self.save()
                 saved_s = time.monotonic()
-            if now_s > end_s:
+            if self._any(now_s > end_s):
                 break
         self.save()
         scores = self.validate(held_out, None)
@@ -135,6 +137,14 @@ class Trainer:
         )
         return loss.item()
 
+    def _any(self, flag: bool) -> bool:
+        """Whether a process says so: all stop at the same step, or the others would wait."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
     def _use_bf16(self) -> bool:
         if self.config.precision != "auto":
             return self.config.precision == "bf16"
@@ -181,6 +191,8 @@ def choose_device(name: str) -> torch.device:
     """`auto` is this process's GPU if there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {name}: no CUDA GPU that torch can use; give --device cpu")
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
