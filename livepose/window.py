@@ -132,7 +132,9 @@ class Window:
 
     def commands(self) -> list[Command]:
         """Let the window work, and tell which keys were pressed since the last call."""
-        found = []
+        found: list[Command] = []
+        if not self._shown:
+            return found
         while (key := cv2.pollKey()) != -1:
             key &= 0xFFFF  # above are shift, caps lock and the like
             command = _COMMANDS.get(key + 32 if ord("A") <= key <= ord("Z") else key)
