@@ -5,7 +5,7 @@ pose network itself says in which of them somebody stands. Nothing here touches 
 turns boxes into poses, and belongs to `estimator.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +28,9 @@ KEPT = 0.4
 GRACE = 5
 """Frames in a row that a followed person may be missed in."""
 
-NEWCOMERS_EVERY = 10
-"""While there is room for more people, every so many frames a part of the windows is searched."""
+NEWCOMERS_EVERY = 6
+"""While there is room for more people, every so many frames one window is searched: it costs that
+frame one more crop."""
 
 SEARCH_TURNS = 4
 """An empty scene is searched over this many frames, so that none of them is held up by all the
@@ -95,15 +96,21 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
 
 
 def search(
-    look: Look, size_wh: tuple[int, int], max_people: int, among: slice = slice(None)
+    look: Look,
+    size_wh: tuple[int, int],
+    max_people: int,
+    among: slice = slice(None),
+    known: Sequence[Boxes] = (),
 ) -> list[Pose]:
     """Everybody that the fixed windows show, best first, each looked at again up close.
 
-    among: the windows to look into, all of them by default.
+    among: the windows to look into, all of them by default. known: boxes of people who are
+    followed already; whoever lies on them is not looked at again.
     """
     poses = distinct(look(windows(size_wh)[among]), FOUND * 0.7, max_people)
     for _ in range(2):
         boxes = [box for pose in poses if (box := box_around(pose)) is not None]
+        boxes = [box for box in boxes if all(overlap(box, other) < 0.3 for other in known)]
         if not boxes:
             return []
         poses = look(np.stack(boxes))
@@ -127,7 +134,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_id = 1
         self._turn: int | None = None
-        self._since_search = 0
+        self._with_room = 0
 
     def step(self, look: Look, size_wh: tuple[int, int]) -> list[Pose]:
         """The people of one frame, each with its id."""
@@ -135,18 +142,14 @@ class Tracker:
         if not self._tracks:
             poses = self._start(search(look, size_wh, self.max_people, self._next_windows()))
         elif len(self._tracks) < self.max_people:
-            self._since_search += 1
-            if self._since_search >= NEWCOMERS_EVERY:
-                self._since_search = 0
-                found = search(look, size_wh, self.max_people, self._next_windows())
-                poses += self._start(self._newcomers(found))
+            self._with_room += 1
+            turn, rest = divmod(self._with_room, NEWCOMERS_EVERY)
+            if rest == 0:
+                window = turn % len(windows(size_wh))
+                among, known = slice(window, window + 1), [t.box for t in self._tracks]
+                room = self.max_people - len(self._tracks)
+                poses += self._start(search(look, size_wh, room, among, known))
         return poses
-
-    def _newcomers(self, found: list[Pose]) -> list[Pose]:
-        """Those of them that do not lie on somebody who is followed already."""
-        boxes = [(pose, box) for pose in found if (box := box_around(pose)) is not None]
-        new = [p for p, box in boxes if all(overlap(box, t.box) < 0.3 for t in self._tracks)]
-        return new[: self.max_people - len(self._tracks)]
 
     def _next_windows(self) -> slice:
         if self._turn is None:

@@ -115,7 +115,7 @@ def test_newcomers_are_found_while_others_are_followed() -> None:
     tracker = Tracker(2)
     tracker.step(world, SIZE_WH)
     world.people.append((480, 150))
-    for _ in range(NEWCOMERS_EVERY * SEARCH_TURNS):
+    for _ in range(NEWCOMERS_EVERY * len(windows(SIZE_WH))):
         poses = tracker.step(world, SIZE_WH)
     assert [p.id for p in poses] == [1, 2]
     assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)

@@ -40,6 +40,10 @@ LEVELS = ("engine", "pipeline", "live")
 PEER_NAME = "mediapipe"
 
 
+PLAIN_WIDTH = 180
+"""Columns of a table that goes to a file: as many as its figures need."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of `livepose bench`."""
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
@@ -144,6 +148,8 @@ def bench(arguments: argparse.Namespace, command: str) -> None:
     """Measure what was asked for, print it, write it."""
     check(arguments)
     console = Console(stderr=arguments.json == "-")
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     report = Report(command, machine())
     if arguments.glass:
         run_glass(arguments, report)
