@@ -27,7 +27,7 @@ from livepose.inference import InferenceThread, Result
 from livepose.outputs import Outputs
 from livepose.skeleton import JOINTS
 from livepose.sources import SourceOptions, open_source
-from livepose.stats import LatencyStats
+from livepose.stats import LatencyStats, StatsSnapshot
 from livepose.view import View, open_view
 
 TICK_S = 0.02
@@ -151,13 +151,13 @@ class Run:
                 while not (self.inference.ended or self.view.wants_to_quit):
                     result = self._next()
                     status = self.capture.status
+                    now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
                     if result is not None:
                         display = display or stack.enter_context(self._begin(status))
-                        self._show(result, status)
+                        self._show(result, now)
                     else:
-                        self.view.idle(state_of(status))
+                        self.view.idle(state_of(status), now)
                     if display:
-                        now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
                         display.update(now, self.people, self.stats.frames, state_of(status))
             # An error of a thread that ended in the very last turn must not be lost.
             self.inference.get(0)
@@ -228,11 +228,10 @@ class Run:
         known = [n for n in (frames, self.options.max_frames) if n is not None]
         return min(known) if known else None
 
-    def _show(self, result: Result, status: CaptureStatus) -> None:
+    def _show(self, result: Result, now: StatsSnapshot) -> None:
         frame = result.frame
         assert self.outputs is not None
         self.outputs.write(result)
-        now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
         self.view.show(result, now)
         shown_s = time.monotonic()
         self.stats.frame_shown(

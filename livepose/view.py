@@ -35,7 +35,7 @@ class View(Protocol):
     def show(self, result: Result, stats: StatsSnapshot) -> None:
         """Show a frame with the poses that were computed from it."""
 
-    def idle(self, state: str | None) -> None:
+    def idle(self, state: str | None, stats: StatsSnapshot) -> None:
         """Nothing new: look at the keys, and show what is wrong with the source, if anything."""
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class NoView:
     def show(self, result: Result, stats: StatsSnapshot) -> None:
         pass
 
-    def idle(self, state: str | None) -> None:
+    def idle(self, state: str | None, stats: StatsSnapshot) -> None:
         pass
 
     def close(self) -> None:
@@ -113,7 +113,8 @@ class WindowView:
         self._draw(None)
         self._obey()
 
-    def idle(self, state: str | None) -> None:
+    def idle(self, state: str | None, stats: StatsSnapshot) -> None:
+        self._stats = stats
         if self._last is not None and (state is not None or self._state is not None):
             self._draw(state)
         self._state = state

@@ -232,7 +232,7 @@ class WatchingView:
     def show(self, result: Result, stats: object) -> None:
         self.visits.append((time.monotonic(), "shown"))
 
-    def idle(self, state: str | None) -> None:
+    def idle(self, state: str | None, stats: object) -> None:
         self.visits.append((time.monotonic(), state))
 
     def close(self) -> None:
