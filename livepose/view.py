@@ -15,6 +15,7 @@ from rich.console import Console
 from livepose.capture import SourceInfo
 from livepose.errors import OutputError
 from livepose.inference import Result
+from livepose.sources.camera import FPS as CAMERA_FPS
 from livepose.stats import StatsSnapshot
 
 if TYPE_CHECKING:
@@ -154,12 +155,13 @@ class WindowView:
 
     def _limit(self) -> str | None:
         """What holds the displayed rate down, if anything does."""
-        info, stats, wanted = self._info, self._stats, self._options.fps
+        info, stats = self._info, self._stats
         if info is None or stats is None or info.fps is None:
             return None
         if stats.inference_ms is not None and stats.inference_ms > 1000 / info.fps:
             return f"engine-limited: {stats.inference_ms:.0f} ms a frame"
-        if wanted and info.fps < 0.95 * wanted:
+        wanted = self._options.fps or CAMERA_FPS
+        if info.is_camera and info.fps < 0.95 * wanted:
             return f"camera-limited: {info.description}; asked for {wanted:g} fps"
         return None
 

@@ -1,0 +1,41 @@
+"""What the window's panel says holds the rate down, and names of files made by keys."""
+
+from pathlib import Path
+
+import pytest
+
+from livepose.app import RunOptions
+from livepose.capture import SourceInfo
+from livepose.stats import StatsSnapshot
+from livepose.view import WindowView, free_name
+
+
+@pytest.mark.parametrize(
+    ("is_camera", "fps", "asked", "inference_ms", "said"),
+    [
+        (True, 15.0, None, 5.0, "camera-limited: camera 0 at 15 fps, YUYV; asked for 30 fps"),
+        (True, 30.0, 60.0, 5.0, "camera-limited: camera 0 at 15 fps, YUYV; asked for 60 fps"),
+        (True, 30.0, None, 5.0, None),
+        (False, 15.0, None, 5.0, None),
+        (True, 30.0, None, 50.0, "engine-limited: 50 ms a frame"),
+    ],
+)
+def test_what_limits_is_named(
+    is_camera: bool, fps: float, asked: float | None, inference_ms: float, said: str | None
+) -> None:
+    view = WindowView.__new__(WindowView)
+    view._options = RunOptions(fps=asked)
+    view._info = SourceInfo("camera 0 at 15 fps, YUYV", (640, 480), fps, is_camera=is_camera)
+    view._stats = StatsSnapshot(fps, 10.0, 20.0, 10.0, inference_ms, 0)
+    assert view._limit() == said
+
+
+def test_files_made_by_keys_never_replace_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for _ in range(3):
+        names.append(free_name(".png"))
+        Path(names[-1]).touch()
+    assert len(set(names)) == 3
