@@ -161,6 +161,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LivePoseError as error:
         complain(str(error), "--debug" in words)
         return error.exit_code
+    except ImportError as error:
+        # OpenCV's wheel takes some libraries from the system; a server may not have them.
+        hint = "on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
+        why = hint if "cannot open shared object" in str(error) else "pip install livepose again"
+        complain(f"a library is missing: {error}; {why}", "--debug" in words)
+        return 1
     except Exception as error:
         # Whatever a thread died of is a bug: still one line, and all of it with --debug.
         complain(

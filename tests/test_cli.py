@@ -158,6 +158,18 @@ def test_errors_are_one_line_with_the_right_code(
     assert "Traceback" not in error
 
 
+def test_a_missing_system_library_is_named_with_its_remedy(tmp_path: Path) -> None:
+    broken = "raise ImportError('libGL.so.1: cannot open shared object file: No such file')"
+    (tmp_path / "cv2.py").write_text(broken)
+    command = [sys.executable, "-m", "livepose", "--source", "test", "--headless"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("livepose: a library is missing: libGL.so.1")
+    assert "apt-get install libgl1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_debug_shows_where(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--headless", "--debug", "--source", str(tmp_path / "gone.mp4")]) == 3
     error = capfd.readouterr().err

@@ -1,0 +1,91 @@
+"""The Python interface with the released model, on the synthetic figure."""
+
+import numpy as np
+import pytest
+
+import livepose
+from livepose import Pose, PoseEstimator
+from livepose.errors import ModelError, UsageError
+from livepose.synthetic import SyntheticScene
+
+
+@pytest.fixture(scope="module")
+def estimator():
+    with PoseEstimator(engine="onnx", max_people=2) as estimator:
+        yield estimator
+
+
+def figure() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frame, true joints, and the tight box around them."""
+    image, joints = SyntheticScene((640, 480)).render(5.0)
+    xy = joints[0, :, :2]
+    return image, joints[0], np.concatenate((xy.min(axis=0), xy.max(axis=0))).astype(np.float32)
+
+
+def share_right(pose: Pose, truth: np.ndarray) -> float:
+    torso = np.hypot(*(truth[12, :2] - truth[3, :2]))
+    return float((np.hypot(*(pose.joints_xy - truth[:, :2]).T) <= 0.2 * torso).mean())
+
+
+def test_one_pose_per_box_in_order(estimator: PoseEstimator) -> None:
+    image, truth, box = figure()
+    elsewhere = np.array([10, 10, 60, 60], np.float32)
+    boxes = np.stack([elsewhere, box, elsewhere + 400, box])
+    poses = estimator.estimate(image, boxes)
+    assert len(poses) == 4
+    for pose, wanted in zip(poses, boxes, strict=True):
+        assert np.array_equal(pose.box_xyxy, wanted)
+        assert (pose.joints_xy.shape, pose.joints_xy.dtype) == ((16, 2), np.float32)
+        assert (pose.scores.shape, pose.scores.dtype) == ((16,), np.float32)
+        assert pose.scores.min() >= 0 and pose.scores.max() <= 1
+    assert share_right(poses[1], truth) > 0.7
+    assert np.allclose(poses[1].joints_xy, poses[3].joints_xy, atol=0.01)
+    assert poses[0].score < 0.5 < poses[1].score
+
+
+def test_finds_the_figure_without_boxes_and_nobody_in_an_empty_frame(
+    estimator: PoseEstimator,
+) -> None:
+    image, truth, _ = figure()
+    (pose,) = estimator.estimate(image)
+    assert share_right(pose, truth) > 0.7
+    assert estimator.estimate(np.full((480, 640, 3), 127, np.uint8)) == []
+
+
+def test_boxes_may_be_empty_outside_or_huge(estimator: PoseEstimator) -> None:
+    image, _, box = figure()
+    assert estimator.estimate(image, np.zeros((0, 4), np.float32)) == []
+    odd = np.array([[-900, -900, -800, -800], [0, 0, 1e6, 1e6], [5, 5, 5, 5]], np.float32)
+    poses = estimator.estimate(image, np.vstack((odd, box)))
+    assert len(poses) == 4
+    assert all(np.isfinite(p.joints_xy).all() for p in poses)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((10, 10), np.uint8), np.zeros((10, 10, 4), np.uint8), np.zeros((9, 9, 3))],
+)
+def test_frames_of_another_kind_are_refused(estimator: PoseEstimator, frame: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="uint8"):
+        estimator.estimate(frame)
+
+
+@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [[0, 0, np.nan, 5]], [[9, 9, 1, 1]]])
+def test_boxes_of_another_kind_are_refused(estimator: PoseEstimator, boxes: list) -> None:
+    with pytest.raises(UsageError, match="boxes"):
+        estimator.estimate(figure()[0], np.array(boxes, np.float32))
+
+
+def test_tracking_keeps_the_id(estimator: PoseEstimator) -> None:
+    scene = SyntheticScene((640, 480))
+    ids = {pose.id for i in range(12) for pose in estimator.track(scene.render(i / 30)[0], i / 30)}
+    assert ids == {1}
+
+
+def test_wrong_settings() -> None:
+    with pytest.raises(UsageError, match="max_people"):
+        PoseEstimator(max_people=0)
+    with pytest.raises(ModelError, match="nosuch"):
+        PoseEstimator("nosuch")
+    with pytest.raises(AttributeError, match="nosuch"):
+        livepose.nosuch  # noqa: B018
