@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from livepose import window
 from livepose.window import HELP, Command, first_size
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="about X11")
@@ -259,3 +260,13 @@ def test_the_help_lists_every_command_once():
 )
 def test_the_window_opens_in_a_handy_size(size_wh, expected):
     assert first_size(*size_wh) == expected
+
+
+def test_no_key_is_asked_for_before_there_is_a_window(monkeypatch):
+    """Polling before the first window is suspected of leaving that window black now and then."""
+
+    def fail() -> int:
+        raise AssertionError("polled without a window")
+
+    monkeypatch.setattr(window.cv2, "pollKey", fail)
+    assert window.Window("none").commands() == []
