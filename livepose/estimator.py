@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose import crops
-from livepose.errors import UsageError
-from livepose.models import Model, find_model
+from livepose.errors import ModelError, UsageError
+from livepose.finder import Finder
+from livepose.models import FINDER, Model, find_model
 from livepose.people import Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, open_engine
@@ -42,12 +43,18 @@ class PoseEstimator:
         if max_people < 1:
             raise UsageError(f"max_people is {max_people}; it must be at least 1")
         self.model = model if isinstance(model, Model) else find_model(model)
+        if self.model.card.get("task", "pose") != "pose":
+            raise ModelError(
+                f"{self.model.name} is a {self.model.card['task']}, not a pose model; give another"
+            )
         self.engine = (
             open_engine(self.model, engine, device, precision)
             if isinstance(engine, str)
             else engine
         )
         self.engine.warm_up()
+        self._finder: Finder | None = None
+        self._asked = (engine if isinstance(engine, str) else "auto", device, precision)
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
         self._tracker = Tracker(max_people)
@@ -65,8 +72,11 @@ class PoseEstimator:
         check_frame(frame_bgr)
         if boxes_xyxy is not None:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
-        height, width = frame_bgr.shape[:2]
-        return search(lambda b: self._look(frame_bgr, b), (width, height), self.max_people)
+        return search(
+            lambda boxes: self._look(frame_bgr, boxes),
+            lambda: self._find(frame_bgr),
+            self.max_people,
+        )
 
     def track(self, frame_bgr: npt.NDArray[np.uint8], time_s: float) -> list[Pose]:
         """The people of the next frame, uint8 [H, W, 3], of a video; `time_s` must rise.
@@ -74,13 +84,16 @@ class PoseEstimator:
         People keep their ids, are followed by their last pose, and their joints are smoothed.
         """
         check_frame(frame_bgr)
-        height, width = frame_bgr.shape[:2]
-        poses = self._tracker.step(lambda b: self._look(frame_bgr, b), (width, height))
+        poses = self._tracker.step(
+            lambda boxes: self._look(frame_bgr, boxes), lambda: self._find(frame_bgr)
+        )
         return self._smoother(poses, time_s) if self._smoother else poses
 
     def close(self) -> None:
-        """Free the engine. Safe to call twice."""
+        """Free the engines. Safe to call twice."""
         self.engine.close()
+        if self._finder is not None:
+            self._finder.close()
 
     def __enter__(self) -> "PoseEstimator":
         return self
@@ -92,6 +105,12 @@ class PoseEstimator:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Boxes float32 [N, 4] of the people of a frame; the finder is opened when first asked."""
+        if self._finder is None:
+            self._finder = open_finder(*self._asked)
+        return self._finder.find(frame_bgr)
 
     def _look(
         self, frame_bgr: npt.NDArray[np.uint8], boxes_xyxy: npt.NDArray[np.float32]
@@ -109,6 +128,14 @@ class PoseEstimator:
                 xy, scores, boxes_xyxy, best, strict=True
             )
         ]
+
+
+def open_finder(engine: str, device: str, precision: str) -> Finder:
+    """The finder that comes with livepose, on an engine chosen as for the pose model."""
+    model = find_model(FINDER)
+    opened = open_engine(model, engine, device, precision)
+    opened.warm_up()
+    return Finder(opened, model.size)
 
 
 def check_frame(frame_bgr: npt.NDArray[np.uint8]) -> None:

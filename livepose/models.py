@@ -10,6 +10,9 @@ from livepose.errors import ModelError
 DEFAULT = "small"
 """The model that `--model auto` takes."""
 
+FINDER = "finder"
+"""The model that says where people are; no pose model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -29,8 +32,8 @@ def engines_folder() -> Path:
 
 
 def released_models() -> list[str]:
-    """Names of the models that come with livepose."""
-    return sorted(p.stem for p in engines_folder().glob("*.onnx"))
+    """Names of the pose models that come with livepose."""
+    return sorted(p.stem for p in engines_folder().glob("*.onnx") if p.stem != FINDER)
 
 
 def find_model(name: str = "auto") -> Model:

@@ -1,12 +1,11 @@
-"""Where the people are: looked for on a new scene, followed by their last pose afterwards.
+"""Where the people are: a finder says so on a new scene, their last poses afterwards.
 
-Until a finder network exists, people are looked for in a few fixed windows of the frame; the
-pose network itself says in which of them somebody stands. Nothing here touches pixels: `Look`
-turns boxes into poses, and belongs to `estimator.py`.
+Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` turns boxes into
+poses; both belong to `estimator.py`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,9 @@ from livepose.pose import Pose
 
 Boxes = npt.NDArray[np.float32]
 """float32 [N, 4]: x0, y0, x1, y1 in frame pixels."""
+
+Find = Callable[[], Boxes]
+"""Boxes of the people in the current frame, best first."""
 
 Look = Callable[[Boxes], list[Pose]]
 """One pose for each box of the current frame."""
@@ -25,16 +27,11 @@ FOUND = 0.55
 KEPT = 0.4
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
-GRACE = 5
+GRACE = 8
 """Frames in a row that a followed person may be missed in."""
 
 NEWCOMERS_EVERY = 6
-"""While there is room for more people, every so many frames one window is searched: it costs that
-frame one more crop."""
-
-SEARCH_TURNS = 4
-"""An empty scene is searched over this many frames, so that none of them is held up by all the
-windows; the first frame of all is searched at once."""
+"""While there is room for more people the finder looks at every so many frames."""
 
 SEEN = 0.25
 """Score from which a joint helps to place the next box."""
@@ -42,27 +39,14 @@ SEEN = 0.25
 PAD = 0.1
 """Room around the outermost joints, as a share of the longer side; as the training boxes have."""
 
+SAME = 0.5
+"""Two poses that are at least so alike (`alike`) are one body's."""
 
-def windows(size_wh: tuple[int, int]) -> Boxes:
-    """The boxes a new scene is searched in: the whole frame and squares of two smaller sizes."""
-    width, height = size_wh
-    long, short = max(width, height), min(width, height)
-    centres = [(width / 2, height / 2, 0.75 * long)]
-    for side in (short, 0.6 * short):
-        for x in spread(width, side):
-            for y in spread(height, side):
-                centres.append((x, y, 0.75 * side))
-    return np.array(
-        [(x - s / 2, y - s / 2, x + s / 2, y + s / 2) for x, y, s in centres], np.float32
-    )
+FAR = 0.4
+"""Body sizes between where a person is expected and a pose that is not theirs any more."""
 
-
-def spread(length: float, side: float) -> list[float]:
-    """Centres of the fewest windows of that side that cover the length, half overlapping."""
-    if length <= side:
-        return [length / 2]
-    count = int(np.ceil(2 * (length - side) / side)) + 1
-    return [float(c) for c in np.linspace(side / 2, length - side / 2, count)]
+COAST = 0.85
+"""What is left of its speed each frame that a person is not seen in."""
 
 
 def box_around(pose: Pose) -> Boxes | None:
@@ -83,47 +67,83 @@ def overlap(a: Boxes, b: Boxes) -> float:
     return float(shared.prod() / max(1e-6, min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())))
 
 
-def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
-    """The best-scored poses of at least that score whose boxes do not lie on each other."""
-    chosen: list[tuple[Pose, Boxes]] = []
-    for pose in sorted(poses, key=lambda p: -p.score):
-        box = box_around(pose)
-        if pose.score < least or box is None or len(chosen) == most:
-            continue
-        if all(overlap(box, other) < 0.5 for _, other in chosen):
-            chosen.append((pose, box))
-    return [pose for pose, _ in chosen]
+def size_of(box: Boxes) -> float:
+    """The longer side in pixels."""
+    return max(float((box[2:] - box[:2]).max()), 1.0)
 
 
-def search(
-    look: Look,
-    size_wh: tuple[int, int],
-    max_people: int,
-    among: slice = slice(None),
-    known: Sequence[Boxes] = (),
-) -> list[Pose]:
-    """Everybody that the fixed windows show, best first, each looked at again up close.
-
-    among: the windows to look into, all of them by default. known: boxes of people who are
-    followed already; whoever lies on them is not looked at again.
+def alike(a: Pose, b: Pose) -> float:
+    """How far two poses are one body's, 0..1: as OKS, with one tolerance for all joints, a
+    tenth of the smaller body's size, over the joints that both see.
     """
-    poses = distinct(look(windows(size_wh)[among]), FOUND * 0.7, max_people)
-    for _ in range(2):
-        boxes = [box for pose in poses if (box := box_around(pose)) is not None]
-        boxes = [box for box in boxes if all(overlap(box, other) < 0.3 for other in known)]
-        if not boxes:
-            return []
-        poses = look(np.stack(boxes))
-    return distinct(poses, FOUND, max_people)
+    both = (a.scores >= SEEN) & (b.scores >= SEEN)
+    box_a, box_b = box_around(a), box_around(b)
+    if both.sum() < 4 or box_a is None or box_b is None:
+        return 0.0
+    apart = np.linalg.norm(a.joints_xy - b.joints_xy, axis=1)[both]
+    tolerance = 0.1 * min(size_of(box_a), size_of(box_b))
+    return float(np.exp(-((apart / tolerance) ** 2) / 2).mean())
+
+
+def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
+    """The best-scored poses of at least that score, of different bodies."""
+    chosen: list[Pose] = []
+    for pose in sorted(poses, key=lambda p: -p.score):
+        if pose.score < least or box_around(pose) is None or len(chosen) == most:
+            continue
+        if all(alike(pose, other) < SAME for other in chosen):
+            chosen.append(pose)
+    return chosen
+
+
+def search(look: Look, find: Find, max_people: int) -> list[Pose]:
+    """Everybody the finder sees, best first, each looked at again up close."""
+    boxes = find()
+    if not len(boxes):
+        return []
+    poses = distinct(look(boxes), FOUND * 0.7, max_people)
+    closer = [box for pose in poses if (box := box_around(pose)) is not None]
+    return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
 
 
 @dataclass
 class Track:
-    """One followed person; `missed` counts frames in a row without them."""
+    """One followed person. `box` and `joints_xy` are where the person is expected next;
+    `speed` in pixels a frame; `missed` counts frames in a row without them.
+    """
 
     id: int
     box: Boxes
+    joints_xy: npt.NDArray[np.float32]
+    speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     missed: int = 0
+
+    def away(self, pose: Pose) -> float:
+        """How far the pose is from where this person is expected, in body sizes."""
+        seen = pose.scores >= SEEN
+        if not seen.any():
+            return np.inf
+        apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
+        return float(np.median(apart)) / size_of(self.box)
+
+    def take(self, pose: Pose, box: Boxes) -> None:
+        """The person was seen: correct the expectation, and move it on by a frame."""
+        seen = pose.scores >= SEEN
+        moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
+        # Limited, so that one wild pose does not throw the box out of the picture.
+        speed = self.speed + 0.3 * moved
+        limit = 0.1 * size_of(box)
+        self.speed = np.clip(speed, -limit, limit).astype(np.float32)
+        self.missed = 0
+        self.box = steadied(self.box, box) + np.tile(self.speed, 2)
+        self.joints_xy = pose.joints_xy + self.speed
+
+    def miss(self) -> None:
+        """The person was not seen: go on as before, slower and slower."""
+        self.missed += 1
+        self.speed = self.speed * np.float32(COAST)
+        self.box = self.box + np.tile(self.speed, 2)
+        self.joints_xy = self.joints_xy + self.speed
 
 
 class Tracker:
@@ -133,54 +153,64 @@ class Tracker:
         self.max_people = max_people
         self._tracks: list[Track] = []
         self._next_id = 1
-        self._turn: int | None = None
-        self._with_room = 0
+        self._frames = 0
 
-    def step(self, look: Look, size_wh: tuple[int, int]) -> list[Pose]:
-        """The people of one frame, each with its id."""
-        poses = self._follow(look) if self._tracks else []
+    def step(self, look: Look, find: Find) -> list[Pose]:
+        """The people of one frame, each with its id: one call of `look` where people are
+        followed, and now and then one of `find`.
+        """
         if not self._tracks:
-            poses = self._start(search(look, size_wh, self.max_people, self._next_windows()))
-        elif len(self._tracks) < self.max_people:
-            self._with_room += 1
-            turn, rest = divmod(self._with_room, NEWCOMERS_EVERY)
-            if rest == 0:
-                window = turn % len(windows(size_wh))
-                among, known = slice(window, window + 1), [t.box for t in self._tracks]
-                room = self.max_people - len(self._tracks)
-                poses += self._start(search(look, size_wh, room, among, known))
-        return poses
-
-    def _next_windows(self) -> slice:
-        if self._turn is None:
-            self._turn = 0
-            return slice(None)
-        self._turn = (self._turn + 1) % SEARCH_TURNS
-        return slice(self._turn, None, SEARCH_TURNS)
-
-    def _follow(self, look: Look) -> list[Pose]:
-        poses = look(np.stack([t.box for t in self._tracks]))
-        kept: list[Pose] = []
-        best = {id(p) for p in distinct(poses, KEPT, self.max_people)}
-        for track, pose in zip(self._tracks, poses, strict=True):
-            box = box_around(pose)
-            if id(pose) in best and box is not None:
-                track.box, track.missed = steadied(track.box, box), 0
-                kept.append(replace(pose, id=track.id))
-            else:
-                track.missed += 1
+            return [self._start(pose) for pose in search(look, find, self.max_people)]
+        newcomers = self._newcomers(find)
+        boxes = [track.box for track in self._tracks] + newcomers
+        poses = look(np.stack(boxes))
+        kept = self._follow(poses[: len(self._tracks)])
+        for pose in distinct(poses[len(poses) - len(newcomers) :], FOUND, self.max_people):
+            # Somebody who is hidden at the moment is no newcomer when another finds them.
+            known = [*kept, *(p for p in poses[: len(self._tracks)] if p.score >= KEPT)]
+            if len(self._tracks) < self.max_people and all(alike(pose, p) < SAME for p in known):
+                kept.append(self._start(pose))
         self._tracks = [t for t in self._tracks if t.missed <= GRACE]
         return kept
 
-    def _start(self, poses: list[Pose]) -> list[Pose]:
-        started = []
-        for pose in poses:
-            box = box_around(pose)
-            assert box is not None
-            self._tracks.append(Track(self._next_id, box))
-            started.append(replace(pose, id=self._next_id))
-            self._next_id += 1
-        return started
+    def _newcomers(self, find: Find) -> list[Boxes]:
+        """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
+        self._frames += 1
+        lost = any(track.missed == 1 for track in self._tracks)
+        room = self.max_people - len(self._tracks)
+        if room <= 0 or (self._frames % NEWCOMERS_EVERY and not lost):
+            return []
+        known = [track.box for track in self._tracks if not track.missed]
+        return [b for b in find() if all(overlap(b, k) < 0.6 for k in known)][:room]
+
+    def _follow(self, poses: Sequence[Pose]) -> list[Pose]:
+        """Give each pose to the person who is expected nearest to it; one pose, one person."""
+        bodies = distinct(list(poses), KEPT, self.max_people)
+        pairs = sorted(
+            (track.away(pose), i, j)
+            for i, track in enumerate(self._tracks)
+            for j, pose in enumerate(bodies)
+        )
+        mine: dict[int, int] = {}
+        for away, i, j in pairs:
+            if away <= FAR and i not in mine and j not in mine.values():
+                mine[i] = j
+        kept = []
+        for i, track in enumerate(self._tracks):
+            box = box_around(bodies[mine[i]]) if i in mine else None
+            if box is None:
+                track.miss()
+            else:
+                track.take(bodies[mine[i]], box)
+                kept.append(replace(bodies[mine[i]], id=track.id))
+        return kept
+
+    def _start(self, pose: Pose) -> Pose:
+        box = box_around(pose)
+        assert box is not None
+        self._tracks.append(Track(self._next_id, box, pose.joints_xy))
+        self._next_id += 1
+        return replace(pose, id=self._next_id - 1)
 
 
 def steadied(last: Boxes, new: Boxes) -> Boxes:

@@ -1,6 +1,6 @@
 """Searching, following and smoothing people, with a made-up network that knows the truth."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -8,19 +8,18 @@ import pytest
 from livepose.people import (
     GRACE,
     NEWCOMERS_EVERY,
-    SEARCH_TURNS,
+    SAME,
     Boxes,
     Tracker,
+    alike,
     box_around,
     overlap,
     search,
     steadied,
-    windows,
 )
 from livepose.pose import Pose
 from livepose.smooth import Smoother
 
-SIZE_WH = (640, 480)
 SHAPE = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 
 
@@ -30,6 +29,12 @@ class World:
 
     people: list[tuple[float, float]]
     looks: list[int] = field(default_factory=list)
+    finds: int = 0
+
+    def find(self) -> Boxes:
+        self.finds += 1
+        boxes = [(x - 8, y - 20, x + 88, y + 220) for x, y in self.people]
+        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def __call__(self, boxes: Boxes) -> list[Pose]:
         self.looks.append(len(boxes))
@@ -53,93 +58,127 @@ def middle(corner: tuple[float, float]) -> np.ndarray:
     return np.array(corner) + (40, 100)
 
 
-def test_windows_cover_the_frame() -> None:
-    for size_wh in ((640, 480), (480, 640), (1920, 1080), (64, 64)):
-        boxes = windows(size_wh)
-        assert len(boxes) <= 20
-        side = (boxes[:, 2] - boxes[:, 0]) / 0.75
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        for x in np.linspace(0, size_wh[0] - 1, 9):
-            for y in np.linspace(0, size_wh[1] - 1, 9):
-                inside = (np.abs(centre - (x, y)).max(axis=1) <= side / 2 + 1).sum()
-                assert inside >= 2
-
-
 def test_search_finds_the_one_person_and_nobody_in_an_empty_frame() -> None:
-    (pose,) = search(World([(300, 150)]), SIZE_WH, 8)
+    world = World([(300, 150)])
+    (pose,) = search(world, world.find, 8)
     assert np.allclose(pose.joints_xy, SHAPE + (300, 150), atol=0.01)
-    assert search(World([]), SIZE_WH, 8) == []
+    world.people = []
+    assert search(world, world.find, 8) == []
 
 
 def test_search_keeps_people_apart_and_to_the_limit() -> None:
     world = World([(60, 150), (480, 150)])
-    assert len(search(world, SIZE_WH, 8)) == 2
-    assert len(search(world, SIZE_WH, 1)) == 1
+    assert len(search(world, world.find, 8)) == 2
+    assert len(search(world, world.find, 1)) == 1
+
+
+def test_a_box_with_nobody_in_it_is_nobody() -> None:
+    world = World([(60, 150)])
+    wrong = np.array([[500, 10, 560, 80]], np.float32)
+    assert len(search(world, lambda: np.concatenate((world.find(), wrong)), 8)) == 1
 
 
 def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
-    assert [p.id for p in tracker.step(world, SIZE_WH)] == [1]
+    assert [p.id for p in tracker.step(world, world.find)] == [1]
     world.looks.clear()
+    world.finds = 0
     for i in range(30):
         world.people = [(200 + 6.0 * i, 150)]
-        (pose,) = tracker.step(world, SIZE_WH)
+        (pose,) = tracker.step(world, world.find)
         assert pose.id == 1
-    assert world.looks == [1] * 30
+    assert (world.looks, world.finds) == ([1] * 30, 0)
 
 
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
-    tracker.step(world, SIZE_WH)
+    tracker.step(world, world.find)
     for gap, expected in ((GRACE, 1), (GRACE + 1, 2)):
         world.people = []
         for _ in range(gap):
-            assert tracker.step(world, SIZE_WH) == []
+            assert tracker.step(world, world.find) == []
         world.people = [(200, 150)]
-        assert [p.id for p in found_within(SEARCH_TURNS, tracker, world)] == [expected]
-
-
-def found_within(frames: int, tracker: Tracker, world: World) -> list[Pose]:
-    """The people of the first of so many frames that shows any."""
-    for _ in range(frames):
-        poses = tracker.step(world, SIZE_WH)
-        if poses:
-            return poses
-    return []
+        assert [p.id for p in tracker.step(world, world.find)] == [expected]
 
 
 def test_newcomers_are_found_while_others_are_followed() -> None:
     world = World([(60, 150)])
     tracker = Tracker(2)
-    tracker.step(world, SIZE_WH)
+    tracker.step(world, world.find)
     world.people.append((480, 150))
-    for _ in range(NEWCOMERS_EVERY * len(windows(SIZE_WH))):
-        poses = tracker.step(world, SIZE_WH)
+    for _ in range(NEWCOMERS_EVERY):
+        poses = tracker.step(world, world.find)
     assert [p.id for p in poses] == [1, 2]
     assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)
 
 
-def test_an_empty_scene_is_searched_a_part_at_a_time() -> None:
+def test_a_frame_costs_one_batch_and_the_finder_looks_now_and_then() -> None:
+    world = World([(60, 150), (480, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find)
+    world.looks.clear()
+    world.finds = 0
+    for _ in range(5 * NEWCOMERS_EVERY):
+        tracker.step(world, world.find)
+    assert world.looks == [2] * 5 * NEWCOMERS_EVERY
+    assert world.finds == 5
+
+
+def test_an_empty_scene_costs_the_finder_alone() -> None:
     world = World([])
     tracker = Tracker(8)
-    for _ in range(1 + 2 * SEARCH_TURNS):
-        assert tracker.step(world, SIZE_WH) == []
-    whole, *parts = world.looks
-    assert whole == len(windows(SIZE_WH))
-    assert max(parts) <= -(-whole // SEARCH_TURNS)
-    assert sum(parts) == 2 * whole
+    for _ in range(9):
+        assert tracker.step(world, world.find) == []
+    assert (world.looks, world.finds) == ([], 9)
+
+
+@pytest.mark.parametrize("people", [2, 4])
+def test_people_who_cross_keep_their_ids(people: int) -> None:
+    """In pairs, through each other; the nearer one hides the other for a few frames."""
+    world = World([])
+    tracker = Tracker(8)
+    seen: list[set[int]] = [set() for _ in range(people)]
+    for frame in range(80):
+        at = -200 + 5.0 * frame
+        world.people = [
+            (320 + (at if i % 2 else -at) * (1 if i < 2 else 0.8), 120 + 260.0 * (i // 2))
+            for i in range(people)
+        ]
+        for pose in tracker.step(world, world.find):
+            corner = pose.joints_xy.mean(axis=0) - SHAPE.mean(axis=0)
+            apart = [float(np.hypot(*(corner - p))) for p in world.people]
+            if sorted(apart)[1] > 60:
+                seen[int(np.argmin(apart))].add(pose.id)
+    assert sorted(i for ids in seen for i in ids) == list(range(1, people + 1))
+
+
+def test_somebody_hidden_for_three_frames_keeps_the_id_and_the_way() -> None:
+    world = World([(100, 150)])
+    tracker = Tracker(8)
+    for frame in range(40):
+        world.people = [] if 20 <= frame < 23 else [(100 + 8.0 * frame, 150)]
+        poses = tracker.step(world, world.find)
+        assert [p.id for p in poses] == ([1] if world.people else [])
 
 
 def test_two_tracks_on_one_body_become_one() -> None:
     world = World([(100, 150), (400, 150)])
     tracker = Tracker(8)
-    assert len(tracker.step(world, SIZE_WH)) == 2
+    assert len(tracker.step(world, world.find)) == 2
     world.people = [(250, 150)]
     for _ in range(GRACE + 2):
-        poses = tracker.step(world, SIZE_WH)
+        poses = tracker.step(world, world.find)
     assert len(poses) == 1
+
+
+def test_alike_is_one_for_the_same_and_falls_with_the_distance() -> None:
+    world = World([(100, 150)])
+    (pose,) = search(world, world.find, 1)
+    near, far = (replace(pose, joints_xy=pose.joints_xy + d) for d in (10.0, 60.0))
+    assert alike(pose, pose) == pytest.approx(1)
+    assert alike(pose, pose) > alike(pose, near) > SAME > alike(pose, far)
 
 
 def test_box_around_needs_joints() -> None:

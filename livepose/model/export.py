@@ -5,13 +5,16 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from livepose.errors import ModelError, OutputError
+from livepose.model.finder import FinderGraph
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass, count_macs, count_parameters
 from livepose.runtime.onnx import import_onnxruntime
@@ -21,14 +24,22 @@ OPSET = 18
 TOLERANCE_PX = 0.1
 
 
-def export_onnx(network: StackedHourglass, path: Path) -> None:
-    """Write the graph, uint8 crops [N, S, S, 3] to joints [N, K, 3], and check it.
+TASKS: dict[str, tuple[Callable[[StackedHourglass], nn.Module], str]] = {
+    "pose": (PoseGraph, "joints"),
+    "finder": (FinderGraph, "boxes"),
+}
+"""By `TrainConfig.task`: the graph around the network, and the name of its output."""
+
+
+def export_onnx(network: StackedHourglass, path: Path, task: str = "pose") -> None:
+    """Write the graph, uint8 crops [N, S, S, 3] to joints [N, K, 3] or boxes, and check it.
 
     The example has two crops: a batch of one would be taken for a constant. The new file must
     give torch's joints, or ModelError is raised and an older file of that name stays.
     """
     size = network.config.size
-    graph = PoseGraph(network.eval())
+    make, output = TASKS[task]
+    graph = make(network.eval())
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     partial = path.with_name(path.name + ".part")
     with warnings.catch_warnings():
@@ -41,7 +52,7 @@ def export_onnx(network: StackedHourglass, path: Path) -> None:
             dynamo=True,
             opset_version=OPSET,
             input_names=["crops"],
-            output_names=["joints"],
+            output_names=[output],
             dynamic_shapes=({0: torch.export.Dim("N", min=1, max=1024)},),
             verbose=False,
         )
@@ -57,8 +68,8 @@ def export_onnx(network: StackedHourglass, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def check_export(graph: PoseGraph, path: Path, size: int) -> None:
-    """The ONNX checker, and the same joints from ONNX Runtime as from torch."""
+def check_export(graph: nn.Module, path: Path, size: int) -> None:
+    """The ONNX checker, and the same answer from ONNX Runtime as from torch."""
     import onnx
 
     ort = import_onnxruntime()
@@ -69,12 +80,12 @@ def check_export(graph: PoseGraph, path: Path, size: int) -> None:
     crops = np.stack([random_figure(rng, (size, size))[0][..., ::-1] for _ in range(3)])
     with torch.inference_mode():
         expected = graph(torch.from_numpy(crops)).numpy()
-    (joints,) = session.run(None, {"crops": crops})
-    apart = np.abs(joints - expected)
+    (answer,) = session.run(None, {"crops": crops})
+    apart = np.abs(answer - expected)
     # A flat heatmap's peak may be anywhere.
-    places = apart[..., :2][expected[..., 2] > 0.1]
-    if apart[..., 2].max() > 1e-3 or (places.size and places.max() > TOLERANCE_PX):
-        raise ModelError(f"{path}: the exported graph gives other joints than torch")
+    places = apart[..., :-1][expected[..., -1] > 0.1]
+    if apart[..., -1].max() > 1e-3 or (places.size and places.max() > TOLERANCE_PX):
+        raise ModelError(f"{path}: the exported graph gives another answer than torch")
 
 
 def write_card(network: StackedHourglass, onnx_path: Path, about: dict[str, Any]) -> Path:

@@ -48,7 +48,7 @@ def export_half(path: Path, half: Path) -> None:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
     except ImportError as e:
-        raise EngineError("onnx is not installed: pip install 'livepose[train]'") from e
+        raise EngineError("onnx is not installed: pip install 'livepose[tensorrt]'") from e
     try:
         model = onnx.load(path)
     except (ValueError, DecodeError, onnx.checker.ValidationError) as e:
@@ -171,9 +171,9 @@ def check_joints(path: Path, half: Path) -> None:
     expected, joints = run(path), run(half)
     apart = np.abs(expected - joints)
     # Of a joint that is not there, the place is chance and only the score counts.
-    there = expected[..., 2] > 0.1
-    px = float(apart[there][:, :2].mean()) if there.any() else 0.0
-    score = float(apart[..., 2].max())
+    there = expected[..., -1] > 0.1
+    px = float(apart[there][:, :-1].mean()) if there.any() else 0.0
+    score = float(apart[..., -1].max())
     # Written so that NaN, which an overflow of float16 ends in, fails too.
     if not (px <= TOLERANCE_PX and score <= TOLERANCE_SCORE):
         raise ModelError(f"{path}: half precision loses too much: {px:.2f} px, score {score:.3f}")

@@ -26,7 +26,9 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Runs the exported graph. Opened by its constructor; used from one thread at a time."""
+    """Runs an exported graph: `crops` in, one output of any name and shape out. Opened by its
+    constructor; used from one thread at a time.
+    """
 
     info: EngineInfo
 
@@ -34,8 +36,11 @@ class Engine(Protocol):
         """Do now what would make the first `run` slow."""
 
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """crops uint8 [N, S, S, 3] RGB, any N >= 1 -> joints float32 [N, 16, 3]: x, y in crop
-        pixels, score in 0..1. Raises EngineError when the engine fails."""
+        """crops uint8 [N, S, S, 3] RGB, any N >= 1 -> the graph's output, float32 [N, ...].
+
+        Of a pose model that is joints [N, 16, 3]: x, y in crop pixels, score in 0..1; of a
+        finder boxes [N, 16, 5]: x0, y0, x1, y1, score. Raises EngineError when it fails.
+        """
 
     def close(self) -> None:
         """Free everything. Safe to call twice; `run` must not follow."""

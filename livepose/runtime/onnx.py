@@ -52,10 +52,10 @@ class OnnxEngine:
             raise EngineError("this ONNX Runtime engine is closed; open another")
         check_crops(crops, self._size)
         try:
-            (joints,) = self._session.run(None, {"crops": crops})
+            (answer,) = self._session.run(None, {"crops": crops})
         except self._failures as e:
             raise EngineError(f"ONNX Runtime failed: {str(e).splitlines()[0]}") from e
-        return np.asarray(joints)
+        return np.asarray(answer)
 
     def close(self) -> None:
         self.__dict__.pop("_session", None)
@@ -79,16 +79,14 @@ def import_onnxruntime() -> Any:
 
 
 def check_signature(model: Model, session: object) -> None:
-    """A pose model takes uint8 crops [N, S, S, 3] and gives float joints [N, 16, 3]."""
+    """A model takes uint8 crops [N, S, S, 3] and gives one float output [N, ...]."""
     inputs = session.get_inputs()  # type: ignore[attr-defined]
     outputs = session.get_outputs()  # type: ignore[attr-defined]
-    if (
-        [(i.name, i.type, i.shape[1:]) for i in inputs]
-        != [("crops", "tensor(uint8)", [model.size, model.size, 3])]
-        or [o.name for o in outputs] != ["joints"]
-        or outputs[0].shape[1:] != [16, 3]
-    ):
+    if [(i.name, i.type, i.shape[1:]) for i in inputs] != [
+        ("crops", "tensor(uint8)", [model.size, model.size, 3])
+    ] or [o.type for o in outputs] != ["tensor(float)"]:
         raise ModelError(
-            f"{model.path}: not a livepose pose model of size {model.size} (it wants "
-            f"{[(i.name, i.type, i.shape) for i in inputs]}); `livepose export` makes one"
+            f"{model.path}: not a livepose model of size {model.size} (from "
+            f"{[(i.name, i.type, i.shape) for i in inputs]} to "
+            f"{[(o.name, o.type, o.shape) for o in outputs]}); `livepose export` makes one"
         )

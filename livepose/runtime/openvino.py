@@ -92,18 +92,18 @@ def import_openvino() -> Any:
 
 
 def check_signature(model: Model, compiled: Any) -> None:
-    """A pose model takes uint8 crops [N, S, S, 3] and gives float joints [N, 16, 3]."""
+    """A model takes uint8 crops [N, S, S, 3] and gives one float output [N, ...]."""
 
     def told(ports: Any) -> list[str]:
         return [f"{p.any_name} {p.element_type.to_string()}{p.partial_shape}" for p in ports]
 
     size = model.size
-    if told(compiled.inputs) != [f"crops u8[?,{size},{size},3]"] or told(compiled.outputs) != [
-        "joints f32[?,16,3]"
-    ]:
+    types = [p.element_type.to_string() for p in compiled.outputs]
+    if told(compiled.inputs) != [f"crops u8[?,{size},{size},3]"] or types != ["f32"]:
         raise ModelError(
-            f"{model.path}: not a livepose pose model of size {size} (it wants "
-            f"{', '.join(told(compiled.inputs))}); `livepose export` makes one"
+            f"{model.path}: not a livepose model of size {size} (from "
+            f"{', '.join(told(compiled.inputs))} to {', '.join(told(compiled.outputs))}); "
+            f"`livepose export` makes one"
         )
 
 

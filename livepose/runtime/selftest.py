@@ -1,4 +1,6 @@
-"""The self-test of engines: stored crops, and the joints that fp32 torch on the CPU found there.
+"""The self-test of engines: stored crops, and what fp32 torch on the CPU answered to them.
+
+Joints or boxes: an answer's rows are places in pixels, and a score at the end.
 
 `livepose export` makes one and puts it on the model's card; every engine is held against it
 when it is opened. A fast engine that draws wrong skeletons is worse than none.
@@ -19,7 +21,7 @@ from livepose.models import Model
 from livepose.runtime.base import Engine
 
 COUNTED_SCORE = 0.3
-"""Joints with lower reference scores are not held against an engine: their peaks are no peaks."""
+"""Rows with lower reference scores are not held against an engine: their peaks are no peaks."""
 
 MAX_FP32_PX = 0.5
 MEAN_HALF_PX = 0.5
@@ -32,12 +34,14 @@ CANDIDATES = 24
 JPEG_QUALITY = 90
 
 Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Crops uint8 [N, S, S, 3] RGB -> joints float32 [N, 16, 3], as `Engine.run`."""
+"""Crops uint8 [N, S, S, 3] RGB -> answers float32 [N, 16, D], as `Engine.run`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelfTest:
-    """crops uint8 [N, S, S, 3] RGB; joints float32 [N, 16, 3] in crop pixels, score in 0..1."""
+    """crops uint8 [N, S, S, 3] RGB; joints float32 [N, 16, D]: D - 1 places in crop pixels
+    (x, y of a joint, two corners of a box), and a score in 0..1.
+    """
 
     crops: npt.NDArray[np.uint8]
     joints: npt.NDArray[np.float32]
@@ -57,7 +61,7 @@ def make_selftest(size: int, reference: Run) -> dict[str, Any]:
         _, jpeg = cv2.imencode(".jpg", picture_bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
         jpegs.append(jpeg.tobytes())
     joints = reference(np.stack([decoded(jpeg) for jpeg in jpegs]))
-    best = np.argsort(-joints[..., 2].mean(axis=1), kind="stable")[:CROPS]
+    best = np.argsort(-joints[..., -1].mean(axis=1), kind="stable")[:CROPS]
     return {
         "crops_jpeg": [base64.b64encode(jpegs[i]).decode() for i in best],
         "joints_float32": base64.b64encode(joints[best].astype("<f4").tobytes()).decode(),
@@ -73,7 +77,7 @@ def read_selftest(model: Model) -> SelfTest | None:
         jpegs = [base64.b64decode(text, validate=True) for text in stored["crops_jpeg"]]
         crops = np.stack([decoded(jpeg) for jpeg in jpegs])
         floats = np.frombuffer(base64.b64decode(stored["joints_float32"], validate=True), "<f4")
-        joints = floats.reshape(len(crops), 16, 3).astype(np.float32)
+        joints = floats.reshape(len(crops), 16, -1).astype(np.float32)
         if crops.shape[1:] != (model.size, model.size, 3):
             raise ValueError(f"crops of {crops.shape[2]}x{crops.shape[1]}")
     except (KeyError, TypeError, ValueError, binascii.Error, cv2.error) as e:
@@ -96,10 +100,10 @@ def check(engine: Engine, model: Model) -> bool:
     if joints.shape != test.joints.shape or not np.isfinite(joints).all():
         raise EngineError(f"{engine.info} failed its self-test: its answers are no joints")
     apart = np.abs(joints - test.joints)
-    counted = test.joints[..., 2] >= COUNTED_SCORE
-    distances_px = np.hypot(apart[..., 0], apart[..., 1])[counted]
+    counted = test.joints[..., -1] >= COUNTED_SCORE
+    distances_px = np.linalg.norm(apart[..., :-1], axis=-1)[counted]
     mean_px, max_px = (float(f(distances_px)) if counted.any() else 0.0 for f in (np.mean, np.max))
-    mean_score, max_score = float(apart[..., 2].mean()), float(apart[..., 2].max())
+    mean_score, max_score = float(apart[..., -1].mean()), float(apart[..., -1].max())
     if engine.info.precision == "fp32":
         passed = max_px <= MAX_FP32_PX and max_score <= MAX_FP32_SCORE
     else:

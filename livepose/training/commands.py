@@ -14,6 +14,7 @@ from rich.table import Table
 
 from livepose.cli import Parser
 from livepose.errors import EngineError, UsageError
+from livepose.finder import Finder
 from livepose.skeleton import GROUPS
 
 try:
@@ -22,23 +23,37 @@ except ImportError as e:
     raise EngineError("torch is not installed: pip install 'livepose[train]'") from e
 
 from livepose.model.checkpoint import load_checkpoint, load_network
-from livepose.model.export import export_onnx, write_card
-from livepose.model.graph import PoseGraph
+from livepose.model.export import TASKS, export_onnx, write_card
 from livepose.models import find_model
 from livepose.runtime import open_engine
 from livepose.runtime.selftest import make_selftest
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import load_set
-from livepose.training.evaluate import Runner, Scores, evaluate, torch_runner
+from livepose.training.evaluate import Scores, evaluate, torch_runner
+from livepose.training.finder import pictures_of
+from livepose.training.finder_trainer import (
+    FinderScores,
+    FinderTrainer,
+    RunnerEngine,
+    score_finder,
+)
 from livepose.training.loop import Report, Trainer
 from livepose.training.plot import plot_curve
+
+TRAINERS: dict[str, type[Trainer]] = {"pose": Trainer, "finder": FinderTrainer}
+
+SCORE_OF = {
+    "pose": "true boxes, one crop, no flip; PCK@0.2 of the torso, PCKh@0.5, mean OKS",
+    "finder": "whole pictures; recall of labelled people at IoU >= 0.5, boxes a labelled person",
+}
 
 
 def train(words: list[str]) -> None:
     """Train in the run folder, and leave its curve there as a picture."""
     arguments = train_parser().parse_args(words)
     folder = Path(arguments.run_dir)
-    trainer = Trainer(read_config(arguments, folder), folder, arguments.device)
+    config = read_config(arguments, folder)
+    trainer = TRAINERS[config.task](config, folder, arguments.device)
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(
@@ -48,8 +63,13 @@ def train(words: list[str]) -> None:
 
         def report(line: dict[str, Any]) -> None:
             if "scores" in line:
-                share = line["scores"]["pck"]["all14"]
-                progress.console.print(f"step {line['step']}: PCK@0.2 {share:.3f}")
+                scores = line["scores"]
+                name, share = (
+                    ("recall", scores["recall"])
+                    if "recall" in scores
+                    else ("PCK@0.2", scores["pck"]["all14"])
+                )
+                progress.console.print(f"step {line['step']}: {name} {share:.3f}")
             else:
                 text = f"loss {line['loss']:.4f}  {line['images_per_s']:.0f} images/s"
                 progress.update(task, completed=line["step"], description=text)
@@ -82,25 +102,36 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
 def evaluate_model(words: list[str]) -> None:
     """Scores of a model on each data set, as a table or JSON on stdout."""
     arguments = eval_parser().parse_args(words)
-    run, size = open_runner(arguments.model, arguments.engine)
-    scores = {spec: evaluate(run, size, load_set(spec).people) for spec in arguments.data}
+    scored = score_model(arguments.model, arguments.engine, arguments.data)
     if arguments.json:
-        print(json.dumps({spec: s.as_dict() for spec, s in scores.items()}, indent=2))
+        print(json.dumps({spec: s.as_dict() for spec, s in scored.items()}, indent=2))
         return
-    for spec, s in scores.items():
-        print_scores(Console(), spec, s)
+    for spec, scores in scored.items():
+        print_scores(Console(), spec, scores)
 
 
-def open_runner(name: str, engine: str) -> tuple[Runner, int]:
-    """A checkpoint through torch, anything else through an engine."""
+def score_model(name: str, engine: str, specs: list[str]) -> dict[str, Scores | FinderScores]:
+    """Scores by data set: of a checkpoint through torch, of anything else through an engine."""
+    sets = {spec: load_set(spec) for spec in specs}
     if name.endswith(".pt"):
         network = load_network(Path(name))
-        return torch_runner(PoseGraph(network), torch.device("cpu")), network.config.size
-    model = find_model(name)
-    return open_engine(model, engine).run, model.size
+        task = json.loads(load_checkpoint(Path(name))["config"]).get("task", "pose")
+        run = torch_runner(TASKS[task][0](network), torch.device("cpu"))
+        size = network.config.size
+    else:
+        model = find_model(name)
+        task, size = model.card.get("task", "pose"), model.size
+        run = open_engine(model, engine).run
+    if task == "finder":
+        find = Finder(RunnerEngine(run), size).find
+        return {spec: score_finder(find, pictures_of(s)) for spec, s in sets.items()}
+    return {spec: evaluate(run, size, s.people) for spec, s in sets.items()}
 
 
-def print_scores(console: Console, title: str, scores: Scores) -> None:
+def print_scores(console: Console, title: str, scores: Scores | FinderScores) -> None:
+    if isinstance(scores, FinderScores):
+        console.print(f"{title}: {scores}")
+        return
     table = Table(title=f"{title}: {scores.people} people, mean OKS {scores.oks:.3f}")
     table.add_column("joints")
     table.add_column("PCK@0.2", justify="right")
@@ -118,20 +149,23 @@ def export(words: list[str]) -> None:
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
     state = load_checkpoint(Path(arguments.checkpoint))
     network = load_network(Path(arguments.checkpoint))
-    export_onnx(network, output)
-    reference = torch_runner(PoseGraph(network), torch.device("cpu"))
-    checked: dict[str, Any] = {"selftest": make_selftest(network.config.size, reference)}
+    config = json.loads(state["config"])
+    task = config.get("task", "pose")
+    export_onnx(network, output, task)
+    reference = torch_runner(TASKS[task][0](network), torch.device("cpu"))
+    checked: dict[str, Any] = {
+        "task": task,
+        "selftest": make_selftest(network.config.size, reference),
+    }
     card_path = write_card(network, output, checked)
-    run, size = open_runner(str(output), "auto")
+    scored = score_model(str(output), "auto", arguments.score)
     about = checked | {
         "exported": date.today().isoformat(),
         "command": shlex.join(["livepose", *sys.argv[1:]]),
         "note": arguments.note,
-        "trained_on": {"steps": state["step"], "config": json.loads(state["config"])},
-        "score_of": "true boxes, one crop, no flip; PCK@0.2 of the torso, PCKh@0.5, mean OKS",
-        "scores": {
-            spec: evaluate(run, size, load_set(spec).people).as_dict() for spec in arguments.score
-        },
+        "trained_on": {"steps": state["step"], "config": config},
+        "score_of": SCORE_OF[task],
+        "scores": {spec: scores.as_dict() for spec, scores in scored.items()},
     }
     write_card(network, output, about)
     print(f"wrote {output} and {card_path}")

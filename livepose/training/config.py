@@ -14,6 +14,7 @@ from livepose.training.augment import Augmentation
 class TrainConfig:
     """One training run.
 
+    task: "pose", or "finder" (`training/finder.py`).
     data: data set specs (`datasets.load_set`), each with `*WEIGHT` behind it, its share of a batch.
     validate: the data set that is scored, with true boxes and without a flip.
     steps, batch: optimiser steps and crops per step and process.
@@ -35,6 +36,7 @@ class TrainConfig:
     ema: float = 0.999
     seed: int = 0
     precision: str = "auto"
+    task: str = "pose"
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -43,6 +45,8 @@ class TrainConfig:
             raise UsageError(f"steps ({self.steps}) and batch ({self.batch}) must be at least 1")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"precision {self.precision!r} is not auto, bf16 or fp32")
+        if self.task not in ("pose", "finder"):
+            raise UsageError(f"task {self.task!r} is not pose or finder")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {

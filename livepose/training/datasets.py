@@ -11,7 +11,7 @@ from livepose.errors import DataError
 from livepose.training.readers_common import ImageRef, Person, Picture, PoseSet
 from livepose.training.readers_folders import read_buffy, read_lsp
 from livepose.training.readers_json import read_coco, read_mpii
-from livepose.training.readers_synthetic import read_synthetic
+from livepose.training.readers_synthetic import read_scenes, read_synthetic
 
 __all__ = ["ImageRef", "Person", "Picture", "PoseSet", "load_set"]
 
@@ -22,6 +22,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "coco": read_coco,
     "mpii": read_mpii,
     "synthetic": read_synthetic,
+    "scene": read_scenes,
 }
 
 
@@ -40,6 +41,8 @@ def load_set(spec: str) -> PoseSet:
         that came with Convolutional Pose Machines; the pictures are in images/ beside it or one
         folder up. SELECTION: "train" or "val", for files which hold both.
     synthetic: PATH is a number: so many pictures of the drawn figure, always the same.
+
+    scene: PATH is a number: so many pictures of one to four drawn people in a room.
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
     """

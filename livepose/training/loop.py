@@ -36,6 +36,7 @@ class Trainer:
         self.config, self.folder = config, folder
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.workers = max(1, min(16, (os.cpu_count() or 1) // self.world))
         self.device = choose_device(device)
         torch.manual_seed(config.seed)
         self.network = StackedHourglass(config.network).to(self.device)
@@ -43,7 +44,7 @@ class Trainer:
         self.average = StackedHourglass(config.network).to(self.device).eval()
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(
-            decayed_groups(self.network, config.weight_decay), lr=config.lr
+            decayed_groups(self.network, config.weight_decay), lr=config.lr, fused=True
         )
         self.step = 0
         if (folder / "checkpoint.pt").exists():
@@ -65,20 +66,12 @@ class Trainer:
         sets, weights = load_mixture(self.config.data)
         held_out = load_set(self.config.validate)
         self._start_folder()
-        loader = BatchLoader(
-            Mixture(sets, weights),
-            self.config.batch,
-            self.config.network.size,
-            self.config.augmentation,
-            self.config.seed,
-            self.rank,
-            workers=max(1, min(16, (os.cpu_count() or 1) // self.world)),
-        )
+        loader = self.loader(Mixture(sets, weights))
         model = self._distributed()
         saved_s = time.monotonic()
         started_s, first = time.monotonic(), self.step
-        for crops, joints in loader.steps(self.step, self.config.steps):
-            loss = self._train_step(model, torch.from_numpy(crops), torch.from_numpy(joints))
+        for crops, labels in loader.steps(self.step, self.config.steps):
+            loss = self._train_step(model, torch.from_numpy(crops), torch.from_numpy(labels))
             now_s = time.monotonic()
             rate = (self.step - first) * self.config.batch * self.world / (now_s - started_s)
             if report:
@@ -96,6 +89,20 @@ class Trainer:
         if self.world > 1:
             dist.destroy_process_group()
         return scores
+
+    def loader(self, mixture: Mixture) -> BatchLoader:
+        """What makes this run's batches."""
+        config = self.config
+        return BatchLoader(
+            *(mixture, config.batch, config.network.size, config.augmentation, config.seed),
+            rank=self.rank,
+            workers=self.workers,
+        )
+
+    def loss(self, answers: list[Tensor], labels: Tensor) -> Tensor:
+        """Of one batch: `answers` of every stack, `labels` as the loader makes them."""
+        targets, weights = make_targets(labels, self.config.network.size)
+        return heatmap_loss(answers, targets, weights)
 
     def validate(self, held_out: PoseSet, people: int | None) -> Scores:
         """Scores of the averaged weights; `people` evenly spread ones, or all."""
@@ -115,17 +122,16 @@ class Trainer:
             }
             save_checkpoint(self.folder / "checkpoint.pt", state)
 
-    def _train_step(self, model: nn.Module, crops: Tensor, joints: Tensor) -> float:
+    def _train_step(self, model: nn.Module, crops: Tensor, labels: Tensor) -> float:
         lr = self.config.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
         crops = crops.to(self.device, non_blocking=True)
-        targets, weights = make_targets(joints.to(self.device), self.config.network.size)
         x = normalise(crops, self.config.network.mean).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._use_bf16()):
             answers = model(x)
-        loss = heatmap_loss(answers, targets, weights)
+        loss = self.loss(answers, labels.to(self.device))
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {self.step}; lower --lr")
         self.optimizer.zero_grad(set_to_none=True)

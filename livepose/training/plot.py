@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def plot_curve(folder: Path) -> Path:
-    """Draw `curve.png` from `log.jsonl`: loss and PCK@0.2 by step."""
+    """Draw `curve.png` from `log.jsonl`: loss and PCK@0.2, or the finder's recall, by step."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -17,10 +17,15 @@ def plot_curve(folder: Path) -> Path:
     left.plot(*zip(*losses, strict=True) if losses else ((), ()))
     left.set(xlabel="step", ylabel="loss", yscale="log" if losses else "linear")
     steps = [line["step"] for line in lines]
-    for group in ("all14", "head", "shoulders", "elbows", "wrists", "hips", "knees", "ankles"):
-        style = {"linewidth": 2.5, "color": "black"} if group == "all14" else {}
-        right.plot(steps, [line["scores"]["pck"][group] for line in lines], label=group, **style)
-    right.set(xlabel="step", ylabel="PCK@0.2", ylim=(0, 1))
+    if "recall" in lines[0]["scores"]:
+        curves = {"recall": [line["scores"]["recall"] for line in lines]}
+    else:
+        groups = ("all14", "head", "shoulders", "elbows", "wrists", "hips", "knees", "ankles")
+        curves = {g: [line["scores"]["pck"][g] for line in lines] for g in groups}
+    for name, values in curves.items():
+        style = {"linewidth": 2.5, "color": "black"} if name in ("all14", "recall") else {}
+        right.plot(steps, values, label=name, **style)
+    right.set(xlabel="step", ylabel="recall" if "recall" in curves else "PCK@0.2", ylim=(0, 1))
     right.grid(alpha=0.3)
     right.legend(fontsize="small")
     path = folder / "curve.png"

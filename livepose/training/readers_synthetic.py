@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from livepose.errors import DataError
-from livepose.synthetic import random_figure
+from livepose.synthetic import SyntheticScene, random_figure
 from livepose.training.readers_common import Image, PoseSet, make_person
 
 SIZE_WH = (256, 256)
@@ -37,4 +37,25 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
             # Nothing is unlabelled here: state 0 says that a joint is out of the picture.
             joints[joints[:, 2] == 0, 2] = -1
             people.append(person)
+    return PoseSet(kind, people)
+
+
+SCENE_WH = (320, 240)
+
+
+def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
+    """That many pictures of one to four people who walk about in a room, always the same."""
+    if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
+        raise DataError(f"{kind}:{path}: give how many pictures to draw, as in scene:300")
+    people = []
+    for i in range(int(path.name)):
+        # The synthetic camera's own seeds are small numbers: these rooms are others.
+        scene = SyntheticScene(SCENE_WH, people=1 + i % 4, seed=1000 + i)
+        image, all_joints = scene.render(7.3 * i)
+        name = f"{kind} picture {i}"
+        drawn = DrawnImage(name, image)
+        for joints in all_joints:
+            if person := make_person(drawn, joints):
+                joints[joints[:, 2] == 0, 2] = -1
+                people.append(person)
     return PoseSet(kind, people)

@@ -1,0 +1,72 @@
+"""The finder: one small network over the whole frame says where people are.
+
+What to do with its boxes, and when to ask it, is `people.py`'s.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from livepose.runtime import Engine
+
+SURE = 0.3
+"""Least score of a box. Too many boxes cost crops, for the pose network judges them; a person
+who is not in any is not seen at all."""
+
+SAME = 0.55
+"""Two boxes that share this much (IoU) are one person's."""
+
+
+class Finder:
+    """Looks for people with an opened engine of a finder model of that picture size."""
+
+    def __init__(self, engine: Engine, size: int) -> None:
+        self._engine, self._size = engine, size
+
+    def find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Frame uint8 [H, W, 3] BGR -> boxes float32 [N, 4] in its pixels, best first, tight
+        around what is seen of each person; N is 0 to 16.
+        """
+        picture, scale, (left, top) = letterbox(frame_bgr, self._size)
+        answer = self._engine.run(picture[None])[0]
+        boxes = answer[answer[:, 4] >= SURE, :4]
+        boxes = (boxes + 0.5 - (left, top, left, top)) / scale - 0.5
+        height, width = frame_bgr.shape[:2]
+        return distinct(np.clip(boxes, 0, (width, height, width, height)).astype(np.float32))
+
+    def close(self) -> None:
+        """Free the engine. Safe to call twice."""
+        self._engine.close()
+
+
+def letterbox(
+    image_bgr: npt.NDArray[np.uint8], size: int
+) -> tuple[npt.NDArray[np.uint8], float, tuple[int, int]]:
+    """The whole picture in the middle of a black square: uint8 [size, size, 3] RGB, how many of
+    its pixels a pixel of the picture takes, and the picture's left and top in it.
+    """
+    height, width = image_bgr.shape[:2]
+    scale = size / max(width, height)
+    wh = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    left, top = (size - wh[0]) // 2, (size - wh[1]) // 2
+    out = np.zeros((size, size, 3), np.uint8)
+    place = out[top : top + wh[1], left : left + wh[0]]
+    cv2.cvtColor(cv2.resize(image_bgr, wh, interpolation=how), cv2.COLOR_BGR2RGB, place)
+    return out, scale, (left, top)
+
+
+def distinct(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Boxes float32 [N, 4], best first, without those that lie on a better one."""
+    kept: list[npt.NDArray[np.float32]] = []
+    for box in boxes:
+        if all(iou(box, other) < SAME for other in kept):
+            kept.append(box)
+    return np.stack(kept) if kept else np.zeros((0, 4), np.float32)
+
+
+def iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Shared area of two boxes float32 [4] as a share of what both cover."""
+    shared = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
+    both = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
+    return shared / both if both > 0 else 0.0
