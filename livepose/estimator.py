@@ -1,6 +1,7 @@
 """Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
 
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,16 @@ from livepose.smooth import Smoother
 
 COUNTED = 8
 """A pose's score is the mean of its best-scored joints, this many: half a body is a person."""
+
+
+class Finds(Protocol):
+    """What says where people are: `finder.Finder`."""
+
+    def find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Frame uint8 [H, W, 3] -> boxes float32 [N, 4] in its pixels, best first."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class PoseEstimator:
@@ -53,7 +64,7 @@ class PoseEstimator:
             else engine
         )
         self.engine.warm_up()
-        self._finder: Finder | None = None
+        self._finder: Finds | None = None
         self._asked = (engine if isinstance(engine, str) else "auto", device, precision)
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
@@ -131,8 +142,14 @@ class PoseEstimator:
 
 
 def open_finder(engine: str, device: str, precision: str) -> Finder:
-    """The finder that comes with livepose, on an engine chosen as for the pose model."""
+    """The finder that comes with livepose, on the engine that the pose model was asked for.
+
+    TensorRT engines are built for pose models only, and it is small: beside one it runs on the
+    best other engine.
+    """
     model = find_model(FINDER)
+    if engine in ("auto", "tensorrt"):
+        engine, device, precision = "auto", "cpu" if device == "cpu" else "auto", "auto"
     opened = open_engine(model, engine, device, precision)
     opened.warm_up()
     return Finder(opened, model.size)

@@ -146,7 +146,7 @@ def test_the_stages_add_up_and_warm_up_is_in_none(null: Contender) -> None:
     assert np.median(row.samples.ms - parts) < 0.3
     assert min(row.stages["engine"]) >= 5
     assert len(row.stages["find"]) == levels.FINDS
-    # Following: one call of the engine a frame; searching takes several.
+    # Following: one call of the engine a frame; searching, two: what is found is looked at again.
     assert min(row.stages["find"]) >= 10
     assert row.facts["mean_people"] >= 1
 

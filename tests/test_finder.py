@@ -7,6 +7,7 @@ import pytest
 
 from livepose import PoseEstimator
 from livepose.errors import ModelError
+from livepose.estimator import open_finder
 from livepose.finder import SAME, Finder, distinct, iou, letterbox
 from livepose.models import find_model
 from livepose.runtime.base import EngineInfo
@@ -216,3 +217,21 @@ def test_scores_count_people_and_boxes() -> None:
     answers = np.array([[12, 10, 50, 100], [100, 100, 110, 110]], np.float32)
     scores = score_finder(lambda _: answers, [(image, truth)])
     assert (scores.people, scores.recall, scores.boxes_per_person) == (2, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch", "openvino"])
+def test_the_released_finder_sees_the_drawn_person_on_every_engine(engine: str) -> None:
+    pytest.importorskip("openvino" if engine == "openvino" else "onnxruntime")
+    finder = open_finder(engine, "cpu", "fp32")
+    image, joints = SyntheticScene((640, 480), people=1, seed=5).render(2.0)
+    boxes = finder.find(image)
+    finder.close()
+    xy = joints[..., :2]
+    truth = np.concatenate((xy.min(axis=1), xy.max(axis=1)), axis=1)
+    assert all(max(iou(box, one) for one in boxes) > 0.5 for box in truth)
+
+
+def test_a_room_without_people_has_few_boxes_and_no_poses() -> None:
+    with PoseEstimator(engine="onnx") as estimator:
+        image, _ = SyntheticScene((640, 480), people=0, seed=2).render(0.0)
+        assert estimator.estimate(image) == []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from livepose.bench.contender import (
+    BenchEstimator,
     Clip,
     Contender,
     Image,
@@ -49,15 +50,13 @@ class Pipeline:
     """Frame in, poses out: calling it with i takes frame i of the clip through the estimator.
 
     `stages`: ms by stage, a sample a call. crop: boxes to crops and joints back to the frame;
-    engine: its calls; track: the rest, which is following, searching's own work and smoothing.
+    engine: its calls; track: the rest, which is following, the finder's look and smoothing.
     """
 
     def __init__(self, contender: Contender, clip: Clip, max_people: int = 8) -> None:
         self._clip = clip
         self._engine = TimedEngine(contender.engine)
-        self.estimator = StagedEstimator(
-            model=contender.model, engine=self._engine, max_people=max_people
-        )
+        self.estimator = StagedEstimator(contender.model, self._engine, max_people)
         self.stages: dict[str, list[float]] = {"crop": [], "engine": [], "track": []}
         self.poses: list[Pose] = []
         self.people: list[int] = []
@@ -221,7 +220,7 @@ def open_live(spec: str) -> Source:
 def make_estimator(spec: Spec, max_people: int) -> PoseEstimator:
     """An estimator that owns its engine, as the main job's."""
     model, engine = load(spec)
-    return PoseEstimator(model=model, engine=engine, max_people=max_people)
+    return BenchEstimator(model, engine, max_people)
 
 
 def draw(image: Image, poses: list[Pose]) -> None:

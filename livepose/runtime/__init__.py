@@ -97,6 +97,8 @@ OPENERS: dict[str, Callable[[Model, str, str], Engine]] = {
 
 
 def why_not_tensorrt(model: Model, device: str, precision: str) -> str:
+    if model.card.get("task", "pose") != "pose":
+        return "it is for pose models"
     if device == "cpu":
         return "it needs a GPU"
     if not has_nvidia_gpu():

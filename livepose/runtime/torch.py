@@ -4,6 +4,7 @@ The network is rebuilt from the model's card, and its weights are read from the 
 """
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class TorchEngine:
         network = load_weights(model).to(self._device, dtype)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._size = model.size
+        self._decode = decoder(model)
         self._pixels = pixel_table(network.config.mean).to(self._device, dtype)
         self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
         self._buckets: dict[int, Bucket] = {}
@@ -87,14 +89,14 @@ class TorchEngine:
         self.__dict__.pop("_network", None)
 
     def _forward(self, crops: "Tensor") -> "Tensor":
-        """uint8 [N, S, S, 3] -> float32 [N, 16, 3], with nothing that a CUDA graph cannot hold."""
+        """uint8 [N, S, S, 3] -> float32 [N, 16, 3] or [N, 16, 5], with nothing that a CUDA graph
+        cannot hold.
+        """
         import torch
-
-        from livepose.model.graph import decode
 
         pixels = self._pixels[self._channels, crops.permute(0, 3, 1, 2).int()]
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # [N, 3, S, S]
-        return decode(self._network(pixels)[-1].float())
+        return self._decode(self._network(pixels)[-1].float())
 
     def _run_on_cuda(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """At most BUCKETS[-1] crops, through the graph of the next larger bucket."""
@@ -151,6 +153,14 @@ class Bucket:
     joints: "Tensor"
     pinned_crops: "Tensor"
     pinned_joints: "Tensor"
+
+
+def decoder(model: Model) -> "Callable[[Tensor], Tensor]":
+    """What makes joints, or a finder's boxes, of the network's maps."""
+    from livepose.model.finder import decode_boxes
+    from livepose.model.graph import decode
+
+    return decode_boxes if model.card.get("task") == "finder" else decode
 
 
 def find_device(device: str) -> "torch.device":
