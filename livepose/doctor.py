@@ -175,7 +175,7 @@ def check_onnxruntime() -> Finding:
 
 def check_openvino() -> Finding:
     code = "from livepose.runtime.openvino import import_openvino as get; print(get().__version__)"
-    return imported("openvino", code, "pip install 'livepose[openvino]'")
+    return imported("openvino", code, "pip install openvino")
 
 
 def check_tensorrt() -> Finding:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: faster than ONNX Runtime where the CPU multiplies bf16 in hardware."""
+"""OpenVINO on the CPU: the fastest on x86-64, the more so where that multiplies bf16."""
 
 import sys
 from types import ModuleType
@@ -82,9 +82,7 @@ def import_openvino() -> Any:
     except Exception as e:
         # Its libraries raise RuntimeError or OSError when they do not fit the system.
         reason = str(e).strip().splitlines()[0] if str(e) else type(e).__name__
-        raise EngineError(
-            f"openvino cannot be imported ({reason}): pip install 'livepose[openvino]'"
-        ) from e
+        raise EngineError(f"openvino cannot be imported ({reason}): pip install openvino") from e
     finally:
         if hide:
             del absent[name]
