@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose import crops
+from livepose.clothes import colours_of
 from livepose.errors import ModelError, UsageError
 from livepose.finder import Finder
 from livepose.models import FINDER, Model, find_model
@@ -96,7 +97,9 @@ class PoseEstimator:
         """
         check_frame(frame_bgr)
         poses = self._tracker.step(
-            lambda boxes: self._look(frame_bgr, boxes), lambda: self._find(frame_bgr)
+            lambda boxes: self._look(frame_bgr, boxes),
+            lambda: self._find(frame_bgr),
+            lambda pose: colours_of(frame_bgr, pose),
         )
         return self._smoother(poses, time_s) if self._smoother else poses
 

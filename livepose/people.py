@@ -1,7 +1,7 @@
 """Where the people are: a finder says so on a new scene, their last poses afterwards.
 
 Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` turns boxes into
-poses; both belong to `estimator.py`.
+poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from livepose.clothes import Colours, blend, unlike
 from livepose.pose import Pose
 
 Boxes = npt.NDArray[np.float32]
@@ -21,6 +22,9 @@ Find = Callable[[], Boxes]
 Look = Callable[[Boxes], list[Pose]]
 """One pose for each box of the current frame."""
 
+Wear = Callable[[Pose], Colours]
+"""The colours of a person of the current frame."""
+
 FOUND = 0.55
 """A new person's `Pose.score`, at least."""
 
@@ -29,6 +33,9 @@ KEPT = 0.4
 
 GRACE = 8
 """Frames in a row that a followed person may be missed in."""
+
+HIDDEN = 45
+"""Such frames for somebody whose expected place another person is standing in front of."""
 
 NEWCOMERS_EVERY = 6
 """While there is room for more people the finder looks at every so many frames."""
@@ -45,7 +52,13 @@ SAME = 0.5
 FAR = 0.4
 """Body sizes between where a person is expected and a pose that is not theirs any more."""
 
-COAST = 0.85
+WIDER = 0.03
+"""Added to `FAR` for each frame a person has been missed in, for one who comes back."""
+
+STRANGER = 0.4
+"""Colours that are so much `unlike` are another person's."""
+
+COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
 
@@ -109,22 +122,31 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
 @dataclass
 class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected next;
-    `speed` in pixels a frame; `missed` counts frames in a row without them.
+    `speed` in pixels a frame; `missed` counts frames in a row without them; `hidden` says
+    whether somebody else was in that place.
     """
 
     id: int
     box: Boxes
     joints_xy: npt.NDArray[np.float32]
+    colours: Colours
     speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     missed: int = 0
+    hidden: bool = False
 
-    def away(self, pose: Pose) -> float:
-        """How far the pose is from where this person is expected, in body sizes."""
+    def cost(self, pose: Pose, colours: Colours) -> float:
+        """How little the pose is this person's: body sizes from where they are expected, and
+        how unlike their colours are. Infinite where it must be somebody else.
+        """
         seen = pose.scores >= SEEN
         if not seen.any():
             return np.inf
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
-        return float(np.median(apart)) / size_of(self.box)
+        away = float(np.median(apart)) / size_of(self.box)
+        strange = unlike(self.colours, colours)
+        if away > FAR + WIDER * self.missed or strange > STRANGER:
+            return np.inf
+        return away + strange
 
     def take(self, pose: Pose, box: Boxes) -> None:
         """The person was seen: correct the expectation, and move it on by a frame."""
@@ -134,13 +156,16 @@ class Track:
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
         self.speed = np.clip(speed, -limit, limit).astype(np.float32)
-        self.missed = 0
+        self.missed, self.hidden = 0, False
         self.box = steadied(self.box, box) + np.tile(self.speed, 2)
         self.joints_xy = pose.joints_xy + self.speed
 
-    def miss(self) -> None:
-        """The person was not seen: go on as before, slower and slower."""
+    def miss(self, others: Sequence[Boxes]) -> None:
+        """The person was not seen: go on as before, slower and slower. `others` are the boxes
+        of who was.
+        """
         self.missed += 1
+        self.hidden = any(overlap(self.box, box) > 0.5 for box in others)
         self.speed = self.speed * np.float32(COAST)
         self.box = self.box + np.tile(self.speed, 2)
         self.joints_xy = self.joints_xy + self.speed
@@ -155,60 +180,74 @@ class Tracker:
         self._next_id = 1
         self._frames = 0
 
-    def step(self, look: Look, find: Find) -> list[Pose]:
+    def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look` where people are
         followed, and now and then one of `find`.
         """
         if not self._tracks:
-            return [self._start(pose) for pose in search(look, find, self.max_people)]
+            return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
         newcomers = self._newcomers(find)
         boxes = [track.box for track in self._tracks] + newcomers
         poses = look(np.stack(boxes))
-        kept = self._follow(poses[: len(self._tracks)])
-        for pose in distinct(poses[len(poses) - len(newcomers) :], FOUND, self.max_people):
-            # Somebody who is hidden at the moment is no newcomer when another finds them.
-            known = [*kept, *(p for p in poses[: len(self._tracks)] if p.score >= KEPT)]
-            if len(self._tracks) < self.max_people and all(alike(pose, p) < SAME for p in known):
-                kept.append(self._start(pose))
-        self._tracks = [t for t in self._tracks if t.missed <= GRACE]
+        bodies = distinct(poses, KEPT, len(boxes))
+        colours = [wear(pose) for pose in bodies]
+        mine = self._whose(bodies, colours)
+        expected = {id(pose) for pose in poses[: len(self._tracks)]}
+        kept = self._follow(bodies, colours, mine)
+        for j, pose in enumerate(bodies):
+            # Who is looked for elsewhere and seen here is not new: only the finder says so.
+            new = j not in mine.values() and id(pose) not in expected and pose.score >= FOUND
+            if new and len(self._tracks) < self.max_people:
+                kept.append(self._start(pose, colours[j]))
+        self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
         return kept
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
         self._frames += 1
         lost = any(track.missed == 1 for track in self._tracks)
-        room = self.max_people - len(self._tracks)
+        missing = sum(track.missed > 0 for track in self._tracks)
+        room = self.max_people - len(self._tracks) + missing
         if room <= 0 or (self._frames % NEWCOMERS_EVERY and not lost):
             return []
         known = [track.box for track in self._tracks if not track.missed]
         return [b for b in find() if all(overlap(b, k) < 0.6 for k in known)][:room]
 
-    def _follow(self, poses: Sequence[Pose]) -> list[Pose]:
-        """Give each pose to the person who is expected nearest to it; one pose, one person."""
-        bodies = distinct(list(poses), KEPT, self.max_people)
+    def _whose(self, bodies: Sequence[Pose], colours: Sequence[Colours]) -> dict[int, int]:
+        """Which body (its index) is which track's (its index): the surest pair first."""
         pairs = sorted(
-            (track.away(pose), i, j)
+            (track.cost(pose, worn), i, j)
             for i, track in enumerate(self._tracks)
-            for j, pose in enumerate(bodies)
+            for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )
         mine: dict[int, int] = {}
-        for away, i, j in pairs:
-            if away <= FAR and i not in mine and j not in mine.values():
+        for cost, i, j in pairs:
+            if np.isfinite(cost) and i not in mine and j not in mine.values():
                 mine[i] = j
+        return mine
+
+    def _follow(
+        self, bodies: Sequence[Pose], colours: Sequence[Colours], mine: dict[int, int]
+    ) -> list[Pose]:
+        """Move every track on by the body that is its own, if there is one."""
+        boxes = [box_around(pose) for pose in bodies]
         kept = []
         for i, track in enumerate(self._tracks):
-            box = box_around(bodies[mine[i]]) if i in mine else None
-            if box is None:
-                track.miss()
-            else:
-                track.take(bodies[mine[i]], box)
-                kept.append(replace(bodies[mine[i]], id=track.id))
+            j = mine.get(i)
+            others = [box for k, box in enumerate(boxes) if k != j and box is not None]
+            if j is None or (box := boxes[j]) is None:
+                track.miss(others)
+                continue
+            track.take(bodies[j], box)
+            if all(overlap(box, other) < 0.2 for other in others):
+                track.colours = blend(track.colours, colours[j], 0.1)
+            kept.append(replace(bodies[j], id=track.id))
         return kept
 
-    def _start(self, pose: Pose) -> Pose:
+    def _start(self, pose: Pose, colours: Colours) -> Pose:
         box = box_around(pose)
         assert box is not None
-        self._tracks.append(Track(self._next_id, box, pose.joints_xy))
+        self._tracks.append(Track(self._next_id, box, pose.joints_xy, colours))
         self._next_id += 1
         return replace(pose, id=self._next_id - 1)
 

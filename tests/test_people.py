@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from livepose.clothes import Colours
 from livepose.people import (
     GRACE,
     NEWCOMERS_EVERY,
@@ -54,6 +55,11 @@ class World:
         return Pose(joints.astype(np.float32), scores, box, float(scores[0]))
 
 
+def naked(pose: Pose) -> Colours:
+    """Nothing is known of anybody's colours."""
+    return np.full((3, 3), np.nan, np.float32)
+
+
 def middle(corner: tuple[float, float]) -> np.ndarray:
     return np.array(corner) + (40, 100)
 
@@ -81,12 +87,12 @@ def test_a_box_with_nobody_in_it_is_nobody() -> None:
 def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
-    assert [p.id for p in tracker.step(world, world.find)] == [1]
+    assert [p.id for p in tracker.step(world, world.find, naked)] == [1]
     world.looks.clear()
     world.finds = 0
     for i in range(30):
         world.people = [(200 + 6.0 * i, 150)]
-        (pose,) = tracker.step(world, world.find)
+        (pose,) = tracker.step(world, world.find, naked)
         assert pose.id == 1
     assert (world.looks, world.finds) == ([1] * 30, 0)
 
@@ -94,22 +100,22 @@ def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find)
+    tracker.step(world, world.find, naked)
     for gap, expected in ((GRACE, 1), (GRACE + 1, 2)):
         world.people = []
         for _ in range(gap):
-            assert tracker.step(world, world.find) == []
+            assert tracker.step(world, world.find, naked) == []
         world.people = [(200, 150)]
-        assert [p.id for p in tracker.step(world, world.find)] == [expected]
+        assert [p.id for p in tracker.step(world, world.find, naked)] == [expected]
 
 
 def test_newcomers_are_found_while_others_are_followed() -> None:
     world = World([(60, 150)])
     tracker = Tracker(2)
-    tracker.step(world, world.find)
+    tracker.step(world, world.find, naked)
     world.people.append((480, 150))
     for _ in range(NEWCOMERS_EVERY):
-        poses = tracker.step(world, world.find)
+        poses = tracker.step(world, world.find, naked)
     assert [p.id for p in poses] == [1, 2]
     assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)
 
@@ -117,11 +123,11 @@ def test_newcomers_are_found_while_others_are_followed() -> None:
 def test_a_frame_costs_one_batch_and_the_finder_looks_now_and_then() -> None:
     world = World([(60, 150), (480, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find)
+    tracker.step(world, world.find, naked)
     world.looks.clear()
     world.finds = 0
     for _ in range(5 * NEWCOMERS_EVERY):
-        tracker.step(world, world.find)
+        tracker.step(world, world.find, naked)
     assert world.looks == [2] * 5 * NEWCOMERS_EVERY
     assert world.finds == 5
 
@@ -130,7 +136,7 @@ def test_an_empty_scene_costs_the_finder_alone() -> None:
     world = World([])
     tracker = Tracker(8)
     for _ in range(9):
-        assert tracker.step(world, world.find) == []
+        assert tracker.step(world, world.find, naked) == []
     assert (world.looks, world.finds) == ([], 9)
 
 
@@ -146,7 +152,7 @@ def test_people_who_cross_keep_their_ids(people: int) -> None:
             (320 + (at if i % 2 else -at) * (1 if i < 2 else 0.8), 120 + 260.0 * (i // 2))
             for i in range(people)
         ]
-        for pose in tracker.step(world, world.find):
+        for pose in tracker.step(world, world.find, naked):
             corner = pose.joints_xy.mean(axis=0) - SHAPE.mean(axis=0)
             apart = [float(np.hypot(*(corner - p))) for p in world.people]
             if sorted(apart)[1] > 60:
@@ -159,17 +165,17 @@ def test_somebody_hidden_for_three_frames_keeps_the_id_and_the_way() -> None:
     tracker = Tracker(8)
     for frame in range(40):
         world.people = [] if 20 <= frame < 23 else [(100 + 8.0 * frame, 150)]
-        poses = tracker.step(world, world.find)
+        poses = tracker.step(world, world.find, naked)
         assert [p.id for p in poses] == ([1] if world.people else [])
 
 
 def test_two_tracks_on_one_body_become_one() -> None:
     world = World([(100, 150), (400, 150)])
     tracker = Tracker(8)
-    assert len(tracker.step(world, world.find)) == 2
+    assert len(tracker.step(world, world.find, naked)) == 2
     world.people = [(250, 150)]
     for _ in range(GRACE + 2):
-        poses = tracker.step(world, world.find)
+        poses = tracker.step(world, world.find, naked)
     assert len(poses) == 1
 
 

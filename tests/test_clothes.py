@@ -1,0 +1,87 @@
+"""Who wears what: colours under a pose, how unlike they are, and ids that go by them."""
+
+import numpy as np
+import pytest
+
+from livepose.clothes import blend, colours_of, unlike
+from livepose.people import HIDDEN, Boxes, Tracker
+from livepose.pose import Pose
+from livepose.synthetic import SyntheticScene
+
+
+def truth(scene: SyntheticScene, time_s: float) -> tuple[np.ndarray, list[Pose]]:
+    """A frame and the true poses in it."""
+    frame, joints = scene.render(time_s)
+    poses = []
+    for person in joints:
+        xy = person[:, :2]
+        box = np.concatenate((xy.min(axis=0), xy.max(axis=0))).astype(np.float32)
+        poses.append(Pose(xy.astype(np.float32), 0.9 * person[:, 2], box, 0.9))
+    return frame, poses
+
+
+def test_one_person_is_like_themselves_and_unlike_another() -> None:
+    scene = SyntheticScene((640, 480), people=2)
+    first, later = (
+        [colours_of(frame, pose) for pose in poses]
+        for frame, poses in (truth(scene, 0.0), truth(scene, 0.5))
+    )
+    for i in (0, 1):
+        assert unlike(first[i], later[i]) < 0.5 * unlike(first[i], later[1 - i])
+
+
+def test_parts_that_are_not_seen_say_nothing() -> None:
+    scene = SyntheticScene((640, 480), people=1)
+    frame, (pose,) = truth(scene, 0.0)
+    whole = colours_of(frame, pose)
+    pose.scores[[1, 4, 8, 9]] = 0.0  # knees, neck, head
+    part = colours_of(frame, pose)
+    assert np.isnan(part[[0, 2]]).all() and np.array_equal(part[1], whole[1])
+    assert unlike(whole, part) == 0
+    assert unlike(np.full((3, 3), np.nan, np.float32), whole) == 0
+    pose.joints_xy[:] += 5000
+    assert np.isnan(colours_of(frame, pose)).all()
+
+
+def test_white_and_black_are_strangers_and_blend_keeps_what_is_known() -> None:
+    white, black = np.full((2, 3, 3), 0, np.float32)
+    white[:, 0] = 100
+    assert unlike(white, black) == 1
+    assert blend(white, black, 0.1)[:, 0] == pytest.approx([90] * 3)
+    assert np.array_equal(blend(white, np.full((3, 3), np.nan, np.float32), 0.1), white)
+    assert np.array_equal(blend(np.full((3, 3), np.nan, np.float32), black, 0.1), black)
+
+
+def test_who_turns_back_behind_another_keeps_the_id() -> None:
+    """Two meet, the farther one is hidden for half a second, and both go back where they came
+    from: by their way alone they would have passed each other."""
+    shape = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
+    worn = {0: np.full((3, 3), 80, np.float32), 1: np.full((3, 3), 20, np.float32)}
+    tracker = Tracker(2)
+    seen: dict[int, set[int]] = {0: set(), 1: set()}
+    for frame in range(120):
+        out = abs(frame - 60) * 4.0
+        at = {0: 300 - out, 1: 300 + out}
+        shown = {0: at[0]} if 53 <= frame <= 67 else at
+
+        def look(boxes: Boxes, shown: dict[int, float] = shown) -> list[Pose]:
+            poses = []
+            for box in boxes:
+                centre = (box[0] + box[2]) / 2
+                who = min(shown, key=lambda i: abs(shown[i] + 40 - centre))
+                xy = (shape + (shown[who], 150)).astype(np.float32)
+                poses.append(Pose(xy, np.full(16, 0.9, np.float32), box, 0.9))
+            return poses
+
+        def find(shown: dict[int, float] = shown) -> Boxes:
+            return np.array([(x - 8, 130, x + 88, 370) for x in shown.values()], np.float32)
+
+        def wear(pose: Pose, shown: dict[int, float] = shown) -> np.ndarray:
+            left = float(pose.joints_xy[0, 0] - shape[0, 0])
+            return worn[min(shown, key=lambda i: abs(shown[i] - left))]
+
+        for pose in tracker.step(look, find, wear):
+            left = float(pose.joints_xy[0, 0] - shape[0, 0])
+            seen[min(shown, key=lambda i: abs(shown[i] - left))].add(pose.id)
+    assert HIDDEN > 15
+    assert sorted(map(len, seen.values())) == [1, 1] and seen[0] != seen[1]
