@@ -25,7 +25,7 @@ Look = Callable[[Boxes], list[Pose]]
 Wear = Callable[[Pose], Colours]
 """The colours of a person of the current frame."""
 
-FOUND = 0.55
+FOUND = 0.6
 """A new person's `Pose.score`, at least."""
 
 KEPT = 0.4
@@ -136,7 +136,7 @@ class Track:
 
     def cost(self, pose: Pose, colours: Colours) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
-        how unlike their colours are. Infinite where it must be somebody else.
+        how unlike their colours are. Infinite where it is too far away.
         """
         seen = pose.scores >= SEEN
         if not seen.any():
@@ -144,9 +144,7 @@ class Track:
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
-        if away > FAR + WIDER * self.missed or strange > STRANGER:
-            return np.inf
-        return away + strange
+        return np.inf if away > FAR + WIDER * self.missed else away + strange
 
     def take(self, pose: Pose, box: Boxes) -> None:
         """The person was seen: correct the expectation, and move it on by a frame."""
@@ -220,9 +218,12 @@ class Tracker:
             for i, track in enumerate(self._tracks)
             for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )
+        # Who is alone stays the same person when the light is switched on.
+        alone = len(self._tracks) == 1 and len(bodies) == 1
         mine: dict[int, int] = {}
         for cost, i, j in pairs:
-            if np.isfinite(cost) and i not in mine and j not in mine.values():
+            stranger = not alone and unlike(self._tracks[i].colours, colours[j]) > STRANGER
+            if np.isfinite(cost) and not stranger and i not in mine and j not in mine.values():
                 mine[i] = j
         return mine
 

@@ -85,3 +85,20 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
             seen[min(shown, key=lambda i: abs(shown[i] - left))].add(pose.id)
     assert HIDDEN > 15
     assert sorted(map(len, seen.values())) == [1, 1] and seen[0] != seen[1]
+
+
+def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
+    shape = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
+
+    def look(boxes: Boxes) -> list[Pose]:
+        xy = (shape + (300, 150)).astype(np.float32)
+        return [Pose(xy, np.full(16, 0.9, np.float32), box, 0.9) for box in boxes]
+
+    tracker = Tracker(8)
+    for light in (10.0, 10.0, 90.0, 90.0):
+        poses = tracker.step(
+            look,
+            lambda: np.array([(292, 130, 388, 370)], np.float32),
+            lambda pose, light=light: np.full((3, 3), light, np.float32),  # type: ignore[misc]
+        )
+        assert [pose.id for pose in poses] == [1]
