@@ -9,7 +9,7 @@ import numpy.typing as npt
 from livepose import crops
 from livepose.clothes import colours_of
 from livepose.errors import ModelError, UsageError
-from livepose.finder import Finder
+from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Tracker, search
 from livepose.pose import Pose
@@ -23,7 +23,9 @@ COUNTED = 8
 class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
 
-    def find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def find(
+        self, frame_bgr: npt.NDArray[np.uint8], least: float | None = None
+    ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] -> boxes float32 [N, 4] in its pixels, best first."""
         ...
 
@@ -98,7 +100,7 @@ class PoseEstimator:
         check_frame(frame_bgr)
         poses = self._tracker.step(
             lambda boxes: self._look(frame_bgr, boxes),
-            lambda: self._find(frame_bgr),
+            lambda: self._find(frame_bgr, CERTAIN),
             lambda pose: colours_of(frame_bgr, pose),
         )
         return self._smoother(poses, time_s) if self._smoother else poses
@@ -120,11 +122,13 @@ class PoseEstimator:
     ) -> None:
         self.close()
 
-    def _find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _find(
+        self, frame_bgr: npt.NDArray[np.uint8], least: float | None = None
+    ) -> npt.NDArray[np.float32]:
         """Boxes float32 [N, 4] of the people of a frame; the finder is opened when first asked."""
         if self._finder is None:
             self._finder = open_finder(*self._asked)
-        return self._finder.find(frame_bgr)
+        return self._finder.find(frame_bgr, least)
 
     def _look(
         self, frame_bgr: npt.NDArray[np.uint8], boxes_xyxy: npt.NDArray[np.float32]

@@ -137,7 +137,7 @@ class TimedEngine:
 class NullFinder:
     """Beside a null engine: sees one person, in the middle of every frame, at no cost."""
 
-    def find(self, frame_bgr: Image) -> npt.NDArray[np.float32]:
+    def find(self, frame_bgr: Image, least: float | None = None) -> npt.NDArray[np.float32]:
         height, width = frame_bgr.shape[:2]
         return np.array([[0.2 * width, 0.1 * height, 0.8 * width, 0.9 * height]], np.float32)
 
