@@ -13,7 +13,7 @@ SURE = 0.2
 """Least score of a box. Too many boxes cost crops, for the pose network judges them; a person
 who is not in any is not seen at all."""
 
-CERTAIN = 0.4
+CERTAIN = 0.45
 """Least score where people are followed: who is not sure to be one now will be found in one of
 the next frames, and furniture that is taken for a person stays."""
 
