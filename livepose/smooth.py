@@ -19,6 +19,12 @@ DERIVATIVE_CUTOFF_HZ = 1.5
 JUMP = 0.5
 """Body sizes a joint moves in one frame for the filter to start anew there."""
 
+SURE = 0.5
+"""Joint score from which a new place counts in full; below, the last one is trusted more."""
+
+LEAST = 0.4
+"""How much a new place counts of a joint that is not seen at all."""
+
 FORGET_S = 0.5
 
 
@@ -48,18 +54,24 @@ class PoseFilter:
             self._speed[:] = 0
             self._xy = xy
         else:
-            self._update(xy, size, dt_s)
+            self._update(xy, pose.scores.astype(np.float64), size, dt_s)
         self._time_s = time_s
         return replace(pose, joints_xy=self._xy.astype(np.float32))
 
-    def _update(self, xy: npt.NDArray[np.float64], size: float, dt_s: float) -> None:
+    def _update(
+        self,
+        xy: npt.NDArray[np.float64],
+        scores: npt.NDArray[np.float64],
+        size: float,
+        dt_s: float,
+    ) -> None:
         moved = (xy - self._xy) / size
         speed = moved / dt_s
         self._speed += smoothing_factor(np.array(DERIVATIVE_CUTOFF_HZ), dt_s) * (
             speed - self._speed
         )
         cutoff_hz = MIN_CUTOFF_HZ + SPEED_CUTOFF_HZ * np.linalg.norm(self._speed, axis=1)
-        weight = smoothing_factor(cutoff_hz, dt_s)[:, None]
+        weight = (smoothing_factor(cutoff_hz, dt_s) * np.clip(scores / SURE, LEAST, 1))[:, None]
         jumped = np.linalg.norm(moved, axis=1) > JUMP
         weight[jumped] = 1
         self._speed[jumped] = 0

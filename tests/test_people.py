@@ -250,3 +250,13 @@ def test_smoothing_starts_anew_after_a_jump_and_a_gap() -> None:
     smooth([a], 0.0)
     assert np.allclose(smooth([b], 1 / 30)[0].joints_xy, b.joints_xy, atol=1e-3)
     assert np.allclose(smooth([c], 9.0)[0].joints_xy, c.joints_xy)
+
+
+def test_an_unsure_joint_is_moved_less_than_a_sure_one() -> None:
+    smoother = Smoother()
+    box = np.array([0, 0, 100, 200], np.float32)
+    scores = np.full(16, 0.9, np.float32)
+    scores[0] = 0.1
+    smoother([Pose(np.zeros((16, 2), np.float32), scores, box, 0.9, 1)], 0.0)
+    (pose,) = smoother([Pose(np.full((16, 2), 4, np.float32), scores, box, 0.9, 1)], 1 / 30)
+    assert (pose.joints_xy[0] > 0).all() and (pose.joints_xy[0] < 0.5 * pose.joints_xy[1]).all()
