@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from livepose.pose import Pose
 
-MIN_CUTOFF_HZ = 1.2
-SPEED_CUTOFF_HZ = 6.0
+MIN_CUTOFF_HZ = 1.5
+SPEED_CUTOFF_HZ = 8.0
 """Added to the cut-off per body size per second of speed."""
 
 DERIVATIVE_CUTOFF_HZ = 1.5
 JUMP = 0.5
 """Body sizes a joint moves in one frame for the filter to start anew there."""
 
-SURE = 0.5
+SURE = 0.35
 """Joint score from which a new place counts in full; below, the last one is trusted more."""
 
 LEAST = 0.4
