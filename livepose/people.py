@@ -218,8 +218,8 @@ class Tracker:
             for i, track in enumerate(self._tracks)
             for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )
-        # Who is alone stays the same person when the light is switched on.
-        alone = len(self._tracks) == 1 and len(bodies) == 1
+        # Who is alone and in sight stays the same person when the light is switched on.
+        alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
         mine: dict[int, int] = {}
         for cost, i, j in pairs:
             stranger = not alone and unlike(self._tracks[i].colours, colours[j]) > STRANGER
