@@ -190,12 +190,12 @@ class Tracker:
         bodies = distinct(poses, KEPT, len(boxes))
         colours = [wear(pose) for pose in bodies]
         mine = self._whose(bodies, colours)
-        expected = {id(pose) for pose in poses[: len(self._tracks)]}
+        found = poses[len(self._tracks) :]
         kept = self._follow(bodies, colours, mine)
         for j, pose in enumerate(bodies):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
-            new = j not in mine.values() and id(pose) not in expected and pose.score >= FOUND
-            if new and len(self._tracks) < self.max_people:
+            new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
+            if new and pose.score >= FOUND and len(self._tracks) < self.max_people:
                 kept.append(self._start(pose, colours[j]))
         self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
         return kept

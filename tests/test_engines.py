@@ -69,7 +69,7 @@ def network() -> StackedHourglass:
 @pytest.fixture(scope="module")
 def exported(network: StackedHourglass, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    export_onnx(network, path)
+    export_onnx(PoseGraph(network), path)
     write_card(network, path, {"selftest": make_selftest(SIZE, reference(network))})
     return path
 

@@ -119,7 +119,7 @@ def network() -> StackedHourglass:
 
 def test_torch_and_onnx_give_the_same_joints(network: StackedHourglass, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    export_onnx(network, path)
+    export_onnx(PoseGraph(network), path)
     write_card(network, path, {})
     engine = open_engine(find_model(str(path)), "onnx")
     crops = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), np.uint8)

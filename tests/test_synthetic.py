@@ -32,6 +32,19 @@ def test_same_time_gives_the_same_picture(people: int) -> None:
             np.testing.assert_array_equal(a, b)
 
 
+def test_who_stands_behind_somebody_is_covered() -> None:
+    """Covered joints are those whose pixel is another one when the nearer people are away."""
+    scene = SyntheticScene(SMALL, people=2, noise=0)
+    hidden = 0
+    for time_s in np.arange(0, 10, 0.25):
+        image, joints, covered = scene.render_crowd(float(time_s))
+        assert covered.shape == (2, 16) and not covered[joints[..., 2] == 0].any()
+        assert not covered.all(axis=1).all(), "the nearer of two hides nothing of herself"
+        hidden = max(hidden, int(covered.sum()))
+        np.testing.assert_array_equal(scene.render(float(time_s))[0], image)
+    assert hidden >= 8, "they walk past each other"
+
+
 def test_seeds_give_different_pictures() -> None:
     pictures = [SyntheticScene(SMALL, seed=seed).render(0.0)[0] for seed in (1, 2)]
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 5

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -185,15 +186,40 @@ def test_train_eval_export_commands(
     onnx = tmp_path / "tiny.onnx"
     spec = f"lsp:{lsp}"
     checkpoint = str(run / "checkpoint.pt")
-    assert main(["export", checkpoint, str(onnx), "--score", spec]) == 0
+    calibrate = ["--calibrate", spec]
+    assert main(["export", checkpoint, str(onnx), "--score", spec, *calibrate]) == 0
     card = json.loads(onnx.with_suffix(".json").read_text())
     assert card["trained_on"]["steps"] == 4
+    assert card["calibrated_on"] == [spec]
+    counted = sum(row[2] for row in card["scores"][spec]["reliability"])
+    assert counted == 12 * 16
     capsys.readouterr()
     for model in (checkpoint, str(onnx)):
         assert main(["eval", spec, "--model", model, "--json"]) == 0
         scores = json.loads(capsys.readouterr().out)[spec]
         assert scores["people"] == 12
         assert scores["pck"]["all14"] == pytest.approx(card["scores"][spec]["pck"]["all14"])
+
+
+def test_a_run_begins_with_a_models_weights(lsp: Path, tmp_path: Path) -> None:
+    """From an .onnx and from a checkpoint; not from another network's."""
+    Trainer(config(lsp), tmp_path / "first").run()
+    checkpoint = tmp_path / "first" / "checkpoint.pt"
+    onnx = tmp_path / "first.onnx"
+    assert main(["export", str(checkpoint), str(onnx)]) == 0
+    trained = weights(tmp_path / "first", "ema")
+    for i, init in enumerate((checkpoint, onnx)):
+        # A rate of next to nothing: the weights stay what they were at the start.
+        settings = config(lsp, steps=1, lr=1e-9, init=str(init))
+        Trainer(settings, tmp_path / f"next{i}").run()
+        found = weights(tmp_path / f"next{i}", "model")
+        name = "hourglasses.0.stay.body.0.2.weight"
+        if init is checkpoint:  # exporting folds a norm into it
+            assert torch.allclose(found[name], trained[name], atol=1e-6)
+        assert torch.allclose(found["heads.0.heatmaps.weight"], trained["heads.0.heatmaps.weight"])
+    other = replace(config(lsp, init=str(onnx)), network=replace(NETWORK, width=16))
+    with pytest.raises(UsageError, match=r"first\.onnx: is of another network"):
+        Trainer(other, tmp_path / "other").run()
 
 
 @pytest.mark.parametrize(

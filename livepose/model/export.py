@@ -24,22 +24,21 @@ OPSET = 18
 TOLERANCE_PX = 0.1
 
 
-TASKS: dict[str, tuple[Callable[[StackedHourglass], nn.Module], str]] = {
-    "pose": (PoseGraph, "joints"),
-    "finder": (FinderGraph, "boxes"),
+GRAPHS: dict[str, Callable[[StackedHourglass], PoseGraph | FinderGraph]] = {
+    "pose": PoseGraph,
+    "finder": FinderGraph,
 }
-"""By `TrainConfig.task`: the graph around the network, and the name of its output."""
+"""By `TrainConfig.task`: the graph around the network."""
 
 
-def export_onnx(network: StackedHourglass, path: Path, task: str = "pose") -> None:
+def export_onnx(graph: PoseGraph | FinderGraph, path: Path) -> None:
     """Write the graph, uint8 crops [N, S, S, 3] to joints [N, K, 3] or boxes, and check it.
 
     The example has two crops: a batch of one would be taken for a constant. The new file must
     give torch's joints, or ModelError is raised and an older file of that name stays.
     """
-    size = network.config.size
-    make, output = TASKS[task]
-    graph = make(network.eval())
+    size = graph.network.config.size
+    graph.eval()
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     partial = path.with_name(path.name + ".part")
     with warnings.catch_warnings():
@@ -52,7 +51,7 @@ def export_onnx(network: StackedHourglass, path: Path, task: str = "pose") -> No
             dynamo=True,
             opset_version=OPSET,
             input_names=["crops"],
-            output_names=[output],
+            output_names=["joints" if isinstance(graph, PoseGraph) else "boxes"],
             dynamic_shapes=({0: torch.export.Dim("N", min=1, max=1024)},),
             verbose=False,
         )

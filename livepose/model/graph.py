@@ -66,13 +66,33 @@ def decode(heatmaps: Tensor) -> Tensor:
     return torch.stack((to_crop(xs), to_crop(ys), score.clamp(0, 1)), dim=2)
 
 
-class PoseGraph(nn.Module):
-    """uint8 [N, S, S, 3] RGB -> float32 [N, K, 3]: x, y in crop pixels, score in 0..1."""
+def calibrated(heights: Tensor, calibration: Tensor) -> Tensor:
+    """Heights of peaks float32 [N, K] in 0..1 -> the chance that the joint is right, 0..1.
 
-    def __init__(self, network: StackedHourglass) -> None:
+    calibration: float32 [K, 2], slope and offset of each joint's log odds (Platt, 1999).
+    """
+    height = heights.clamp(1e-3, 1 - 1e-3)
+    odds = height.log() - (1 - height).log()
+    return (odds * calibration[:, 0] + calibration[:, 1]).sigmoid()
+
+
+class PoseGraph(nn.Module):
+    """uint8 [N, S, S, 3] RGB -> float32 [N, K, 3]: x, y in crop pixels, score in 0..1.
+
+    Without a calibration (`training.calibrate`) the score is the height of the peak.
+    """
+
+    calibration: Tensor | None
+
+    def __init__(self, network: StackedHourglass, calibration: Tensor | None = None) -> None:
         super().__init__()
         self.network = network
+        self.register_buffer("calibration", calibration)
 
     def forward(self, crops: Tensor) -> Tensor:
         crops = normalise(crops, self.network.config.mean)
-        return decode(self.network(crops)[-1].float())
+        joints = decode(self.network(crops)[-1].float())
+        if self.calibration is None:
+            return joints
+        score = calibrated(joints[..., 2], self.calibration)
+        return torch.cat((joints[..., :2], score.unsqueeze(2)), dim=2)

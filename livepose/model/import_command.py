@@ -15,6 +15,7 @@ except ImportError as e:
     raise EngineError("torch is not installed: pip install 'livepose[train]'") from e
 
 from livepose.model.export import export_onnx, write_card
+from livepose.model.graph import PoseGraph
 from livepose.model.importer import convert, read_public
 
 
@@ -55,7 +56,7 @@ def main(words: list[str]) -> None:
         f"{source}: {checkpoint.layout.source}, {config.stacks} stacks of {config.width} channels; "
         f"{found['mapped']} weights mapped, {found['unused']} unused, none missing"
     )
-    export_onnx(network, output)
+    export_onnx(PoseGraph(network), output)
     about = {
         "name": arguments.name or output.stem,
         "imported": date.today().isoformat(),

@@ -4,6 +4,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from livepose.errors import UsageError
 from livepose.synthetic.backdrop import room
@@ -66,8 +67,13 @@ class SyntheticScene:
 
         Joints are x, y in pixels and 1 where in the picture (seen or hidden), 0 where not.
         """
+        return self.render_crowd(time_s)[:2]
+
+    def render_crowd(self, time_s: float) -> tuple[U8, F32, npt.NDArray[np.bool_]]:
+        """As `render`, and which joints somebody nearer covers, bool [people, 16]."""
         picture = self._background.copy()
         joints = np.zeros((len(self._people), 16, 3), np.float32)
+        covered = np.zeros((len(self._people), 16), bool)
         placed = []
         for i, (build, look) in enumerate(self._people):
             stance, pelvis = self._move(i, build, time_s)
@@ -85,8 +91,12 @@ class SyntheticScene:
             _shadow(picture, (x, ground), 0.42 * metre_px, 0.3)
             for foot in feet:
                 _shadow(picture, (foot[0], foot[1] + 0.08 * metre_px), 0.17 * metre_px, 0.45)
+            before = picture.copy()
             joints[i] = draw_figure(picture, body, look, camera, light)
-        return self._expose(picture, time_s), joints
+            # Who was painted before is farther away: what has changed there is covered now.
+            covered |= _changed(before, picture, joints)
+            covered[i] = False
+        return self._expose(picture, time_s), joints, covered
 
     def _move(self, person: int, build: Build, time_s: float) -> tuple[Stance, Vec]:
         """How that person stands at that time, and where the pelvis is, metres [3]."""
@@ -104,6 +114,15 @@ class SyntheticScene:
         x, y = rng.integers(NOISE_MARGIN, size=2)
         height, width = picture.shape[:2]
         return cv2.add(picture, self._grain[y : y + height, x : x + width], dtype=cv2.CV_8U)  # type: ignore[return-value]
+
+
+def _changed(before: U8, after: U8, joints: F32) -> npt.NDArray[np.bool_]:
+    """Whether the pixel at each joint in the picture, [people, 16, 3], is another one now."""
+    height, width = after.shape[:2]
+    x = np.clip(np.rint(joints[..., 0]).astype(int), 0, width - 1)
+    y = np.clip(np.rint(joints[..., 1]).astype(int), 0, height - 1)
+    changed: npt.NDArray[np.bool_] = (before[y, x] != after[y, x]).any(axis=2)
+    return changed & (joints[..., 2] > 0)
 
 
 def _shadow(picture: U8, xy: tuple[float, float], radius: float, strength: float) -> None:

@@ -23,10 +23,13 @@ except ImportError as e:
     raise EngineError("torch is not installed: pip install 'livepose[train]'") from e
 
 from livepose.model.checkpoint import load_checkpoint, load_network
-from livepose.model.export import TASKS, export_onnx, write_card
+from livepose.model.export import GRAPHS, export_onnx, write_card
+from livepose.model.graph import PoseGraph
+from livepose.model.hourglass import StackedHourglass
 from livepose.models import find_model
 from livepose.runtime import open_engine
 from livepose.runtime.selftest import make_selftest
+from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
@@ -85,7 +88,7 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
     """From --config or the run folder, with what else the command line gives put over it."""
     given = {
         name: getattr(arguments, name)
-        for name in ("data", "validate", "steps", "decay", "batch", "lr", "seed")
+        for name in ("data", "validate", "steps", "decay", "batch", "lr", "seed", "init")
         if getattr(arguments, name) is not None
     }
     path = Path(arguments.config) if arguments.config else folder / "config.json"
@@ -116,7 +119,7 @@ def score_model(name: str, engine: str, specs: list[str]) -> dict[str, Scores | 
     if name.endswith(".pt"):
         network = load_network(Path(name))
         task = json.loads(load_checkpoint(Path(name))["config"]).get("task", "pose")
-        run = torch_runner(TASKS[task][0](network), torch.device("cpu"))
+        run = torch_runner(GRAPHS[task](network), torch.device("cpu"))
         size = network.config.size
     else:
         model = find_model(name)
@@ -139,6 +142,8 @@ def print_scores(console: Console, title: str, scores: Scores | FinderScores) ->
     for group in GROUPS:
         table.add_row(group, f"{scores.pck[group]:.3f}", f"{scores.pckh[group]:.3f}")
     console.print(table)
+    said = "  ".join(f"{mean:.2f}:{share:.2f}" for mean, share, _ in scores.reliability)
+    console.print(f"mean score : share of joints that is right, by score: {said}")
 
 
 def export(words: list[str]) -> None:
@@ -151,12 +156,17 @@ def export(words: list[str]) -> None:
     network = load_network(Path(arguments.checkpoint))
     config = json.loads(state["config"])
     task = config.get("task", "pose")
-    export_onnx(network, output, task)
-    reference = torch_runner(TASKS[task][0](network), torch.device("cpu"))
+    graph = GRAPHS[task](network)
+    if arguments.calibrate:
+        graph = calibrated_graph(network, task, arguments.calibrate)
+    export_onnx(graph, output)
+    reference = torch_runner(graph, torch.device("cpu"))
     checked: dict[str, Any] = {
         "task": task,
         "selftest": make_selftest(network.config.size, reference),
     }
+    if arguments.calibrate:
+        checked["calibrated_on"] = arguments.calibrate
     card_path = write_card(network, output, checked)
     scored = score_model(str(output), "auto", arguments.score)
     about = checked | {
@@ -169,6 +179,15 @@ def export(words: list[str]) -> None:
     }
     write_card(network, output, about)
     print(f"wrote {output} and {card_path}")
+
+
+def calibrated_graph(network: StackedHourglass, task: str, specs: list[str]) -> PoseGraph:
+    """The pose graph whose scores are right as often as they say on people of those sets."""
+    if task != "pose":
+        raise UsageError("--calibrate: only a pose model's scores are calibrated")
+    people = [person for spec in specs for person in load_set(spec).people]
+    runner = torch_runner(PoseGraph(network), torch.device("cpu"))
+    return PoseGraph(network, torch.from_numpy(calibrate(runner, network.config.size, people)))
 
 
 def train_parser() -> Parser:
@@ -193,6 +212,9 @@ def train_parser() -> Parser:
         "--data-root", default=".", metavar="DIR", help="stands for {data} in the settings' paths"
     )
     parser.add_argument("--validate", metavar="SPEC", help="the data set that is scored")
+    parser.add_argument(
+        "--init", metavar="MODEL", help="begin with its weights: a released name, an .onnx or a .pt"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--decay", type=int, help="last steps, in which the rate falls to zero")
     parser.add_argument("--batch", type=int)
@@ -233,6 +255,14 @@ def export_parser() -> Parser:
         default=[],
         metavar="SPEC",
         help="score the model on this data set for the card; may be repeated",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="people never trained on, on whom scores become the chance of being right; may be "
+        "repeated (default: scores are the heights of heatmap peaks)",
     )
     parser.add_argument("--note", default="", help="a line for the card")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")

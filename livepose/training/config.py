@@ -21,6 +21,8 @@ class TrainConfig:
     lr: AdamW's peak learning rate; rises over `warmup` steps, stays, and falls linearly to zero
     over the last `decay` steps: a run can be prolonged and still end well.
     ema: decay of the average of the weights, which is what is scored and exported.
+    init: a released model's name, an .onnx or a checkpoint .pt of the same layers (the crops' size
+    may differ) whose weights the run begins with; empty begins with random ones.
     """
 
     data: tuple[str, ...]
@@ -37,6 +39,7 @@ class TrainConfig:
     seed: int = 0
     precision: str = "auto"
     task: str = "pose"
+    init: str = ""
 
     def __post_init__(self) -> None:
         if not self.data:

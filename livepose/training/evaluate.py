@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from livepose import crops
 from livepose.training.datasets import Person
-from livepose.training.metrics import group_means, oks, pck, pckh
+from livepose.training.metrics import group_means, oks, pck, pckh, reliability
 
 Runner = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """crops uint8 [N, S, S, 3] RGB -> joints float32 [N, 16, 3]: x, y in crop pixels, score."""
@@ -17,12 +17,17 @@ Runner = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares in 0..1. `pck` and `pckh` by group of joints (`skeleton.GROUPS`); mean OKS."""
+    """Shares in 0..1. `pck` and `pckh` by group of joints (`skeleton.GROUPS`); mean OKS.
+
+    reliability: of joints in ten bins by their score, [mean score, share that is right at
+    PCK@0.2, number of joints], without empty bins.
+    """
 
     people: int
     pck: dict[str, float]
     pckh: dict[str, float]
     oks: float
+    reliability: list[list[float]]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,17 +50,21 @@ def predict(
 
 def evaluate(run: Runner, size: int, people: Sequence[Person]) -> Scores:
     """PCK@0.2 of the torso, PCKh@0.5 and mean OKS of the limbs over those people."""
-    joints = predict(run, size, people)[..., :2]
+    answer = predict(run, size, people)
+    joints = answer[..., :2]
     truth = np.stack([p.joints for p in people])
     head_size_px = np.array([p.head_size_px for p in people], np.float32)
     area_px2 = np.array([p.area_px2 for p in people], np.float32)
     similarity = oks(joints, truth, area_px2)
     counted = similarity[np.isfinite(similarity)]
+    right = pck(joints, truth)
+    bins = np.stack(reliability(answer[..., 2], right), axis=1)
     return Scores(
         people=len(people),
-        pck=group_means(pck(joints, truth)),
+        pck=group_means(right),
         pckh=group_means(pckh(joints, truth, head_size_px)),
         oks=float(counted.mean()) if len(counted) else float("nan"),
+        reliability=[[round(v, 4) for v in row] for row in bins[bins[:, 2] > 0].tolist()],
     )
 
 

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from livepose.errors import ModelError, UsageError
-from livepose.model.checkpoint import load_checkpoint, save_checkpoint
+from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
+from livepose.model.from_onnx import load_onnx, restore_norms
 from livepose.model.graph import PoseGraph, normalise
 from livepose.model.hourglass import StackedHourglass
+from livepose.models import find_model
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.targets import heatmap_loss, make_targets
+
+NORM_BATCHES = 8
+"""Of the run's own, from which the norms of an exported model get their statistics back."""
 
 Report = Callable[[dict[str, Any]], None]
 """Is called with one dict per log line, and after every step with {"step", "loss"}."""
@@ -67,6 +73,8 @@ class Trainer:
         held_out = load_set(self.config.validate)
         self._start_folder()
         loader = self.loader(Mixture(sets, weights))
+        if self.config.init and not self.step:
+            self._begin_with(self.config.init, loader)
         model = self._distributed()
         saved_s = time.monotonic()
         started_s, first = time.monotonic(), self.step
@@ -173,6 +181,20 @@ class Trainer:
         self.average.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+
+    def _begin_with(self, init: str, loader: BatchLoader) -> None:
+        """Take over a trained model's weights."""
+        if init.endswith(".pt"):
+            network = load_network(Path(init))
+        else:
+            network = load_onnx(find_model(init))
+            crops = np.concatenate([loader.make(step)[0] for step in range(NORM_BATCHES)])
+            restore_norms(network, normalise(torch.from_numpy(crops), self.config.network.mean))
+        try:
+            self.network.load_state_dict(network.state_dict())
+        except RuntimeError as e:
+            raise UsageError(f"init {init}: is of another network than this run's") from e
+        self.average.load_state_dict(network.state_dict())
 
     def _start_folder(self) -> None:
         if self.rank == 0:

@@ -44,18 +44,24 @@ SCENE_WH = (320, 240)
 
 
 def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
-    """That many pictures of one to four people who walk about in a room, always the same."""
+    """That many pictures of one to four people who walk about in a room, always the same.
+
+    What somebody nearer covers is not labelled, and who is covered by half is left out: a crop
+    that shows one person must not ask for another.
+    """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in scene:300")
     people = []
     for i in range(int(path.name)):
         # The synthetic camera's own seeds are small numbers: these rooms are others.
         scene = SyntheticScene(SCENE_WH, people=1 + i % 4, seed=1000 + i)
-        image, all_joints = scene.render(7.3 * i)
+        image, all_joints, covered = scene.render_crowd(7.3 * i)
         name = f"{kind} picture {i}"
         drawn = DrawnImage(name, image)
-        for joints in all_joints:
-            if person := make_person(drawn, joints):
+        for joints, hidden in zip(all_joints, covered, strict=True):
+            person = make_person(drawn, joints)
+            if person and hidden.sum() * 2 < (joints[:, 2] > 0).sum():
                 joints[joints[:, 2] == 0, 2] = -1
+                joints[hidden, 2] = 0
                 people.append(person)
     return PoseSet(kind, people)

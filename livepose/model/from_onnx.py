@@ -1,0 +1,71 @@
+"""From a released `NAME.onnx` back to a network that can be trained on.
+
+Exporting folds a BatchNorm into the convolution before it. Such a norm comes back as one that
+changes nothing, `restore_norms` then gives it the statistics of real crops.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from livepose.errors import ModelError
+from livepose.model.hourglass import HourglassConfig, StackedHourglass
+from livepose.models import Model
+
+PREFIX = "network."
+
+
+def load_onnx(model: Model) -> StackedHourglass:
+    """The network of an exported model, in evaluation mode; gives what the file gives."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    network = StackedHourglass(HourglassConfig.from_dict(model.card["network"])).eval()
+    weights = {
+        init.name.removeprefix(PREFIX): torch.from_numpy(to_array(init).copy()).float()
+        for init in onnx.load(str(model.path)).graph.initializer
+        if init.name.startswith(PREFIX)
+    }
+    for name, norm in norms_of(network).items():
+        if f"{name}.running_mean" not in weights:
+            weights |= {f"{name}.{key}": value for key, value in unchanging(norm).items()}
+    state = network.state_dict()
+    counters = {name: value for name, value in state.items() if value.ndim == 0}
+    wanted = {name: value.shape for name, value in state.items() if value.ndim}
+    found = {name: value.shape for name, value in weights.items() if name in wanted}
+    if found != wanted:
+        strange = sorted(name for name, shape in wanted.items() if found.get(name) != shape)
+        raise ModelError(f"{model.path}: its weights are not those of its card ({strange[0]})")
+    network.load_state_dict({name: weights[name] for name in wanted} | counters)
+    return network
+
+
+def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    return {n: m for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def unchanging(norm: nn.BatchNorm2d) -> dict[str, Tensor]:
+    """Values with which it gives back what it gets."""
+    zeros, ones = torch.zeros(norm.num_features), torch.ones(norm.num_features)
+    return {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones - norm.eps}
+
+
+@torch.no_grad()
+def restore_norms(network: StackedHourglass, crops: Tensor) -> None:
+    """Give each unchanging norm the mean and variance of what it gets from those crops, and the
+    scale and offset that undo them: the network's answers stay, and it can be trained.
+
+    crops: float32 [N, 3, S, S], normalised as in `graph.normalise`.
+    """
+    idle = [n for n in norms_of(network).values() if not torch.any(n.state_dict()["running_mean"])]
+    handles = [norm.register_forward_pre_hook(take_statistics) for norm in idle]
+    network.eval()(crops)
+    for handle in handles:
+        handle.remove()
+
+
+def take_statistics(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    assert isinstance(norm, nn.BatchNorm2d)
+    variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
+    norm.running_mean, norm.running_var = mean, variance
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.copy_(mean)

@@ -1,0 +1,90 @@
+"""Scores that mean something: from the height of a peak to the chance that the joint is right.
+
+One slope and one offset of the log odds for each kind of joint (Platt scaling, 1999), fitted on
+people that the network was not trained on; `model.graph.calibrated` applies them in the graph.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livepose.model.graph import calibrated
+from livepose.skeleton import FLIP_ORDER
+from livepose.training.augment import cut_off
+from livepose.training.datasets import Person
+from livepose.training.evaluate import Runner, predict
+from livepose.training.metrics import pck
+from livepose.training.readers_common import Image
+from livepose.training.readers_synthetic import DrawnImage
+
+KINDS = [min(joint, other) for joint, other in enumerate(FLIP_ORDER)]
+"""Left and right joints of a kind share their numbers."""
+
+PULL = 1e-4
+"""Weight of the squared distance from what all joints share: kinds with few joints lean on it."""
+
+
+def calibrate(
+    run: Runner, size: int, people: Sequence[Person], seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Slope and offset of each joint's log odds, float32 [16, 2].
+
+    run gives heights of peaks as scores. Each person is looked at as they are and, where that
+    can be, cut off at the waist as by a webcam: a joint that is not in the picture is wrong.
+    """
+    rng = np.random.default_rng(seed)
+    people = [*people, *(cut for person in people if (cut := cut_person(person, rng)))]
+    joints = predict(run, size, people)
+    return fit(joints[..., 2], rightness(joints, np.stack([p.joints for p in people])))
+
+
+def rightness(
+    joints: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """1 where within 0.2 torsos, 0 where not or where the joint is absent (state -1), else nan;
+    float32 [N, 16]."""
+    right = pck(joints[..., :2], truth)
+    return np.where(truth[..., 2] < 0, np.float32(0), right)
+
+
+def fit(
+    heights: npt.NDArray[np.float32], right: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Maximum likelihood over what is counted (not nan): float32 [16, 2]."""
+    height = torch.from_numpy(heights)
+    counted = ~torch.from_numpy(np.isnan(right))
+    target = torch.from_numpy(np.nan_to_num(right))
+    shared = torch.tensor([1.0, 0.0], requires_grad=True)
+    own = torch.zeros(16, 2, requires_grad=True)
+    optimiser = torch.optim.LBFGS((shared, own), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        chance = calibrated(height, shared + own[KINDS])
+        value = F.binary_cross_entropy(chance[counted], target[counted])
+        value = value + PULL * own.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return (shared + own[KINDS]).detach().numpy().astype(np.float32)
+
+
+def cut_person(person: Person, rng: np.random.Generator) -> Person | None:
+    """That person in a picture that ends at the waist, or None where they do not stand so."""
+    image: Image = person.image.load()
+    cut, joints, box = cut_off(image, person.joints, person.box_xyxy, rng)
+    if cut is image:
+        return None
+    return Person(
+        image=DrawnImage(person.name, cut),
+        joints=joints,
+        box_xyxy=box,
+        area_px2=person.area_px2,
+        head_size_px=person.head_size_px,
+        name=person.name,
+    )
