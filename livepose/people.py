@@ -58,6 +58,13 @@ WIDER = 0.03
 STRANGER = 0.4
 """Colours that are so much `unlike` are another person's."""
 
+CLOSE = 0.1
+"""Body sizes from where somebody was expected who was seen a frame ago: they are that person,
+with colours up to twice as strange. Colours are mixed while one person passes another."""
+
+ABSENT = 0.15
+"""Added to the cost of a pose for who has been missed: those in sight keep theirs."""
+
 COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
@@ -134,9 +141,10 @@ class Track:
     missed: int = 0
     hidden: bool = False
 
-    def cost(self, pose: Pose, colours: Colours) -> float:
+    def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
-        how unlike their colours are. Infinite where it is too far away.
+        how unlike their colours are. Infinite where it is too far away or, unless there is
+        nobody else, too unlike.
         """
         seen = pose.scores >= SEEN
         if not seen.any():
@@ -144,7 +152,10 @@ class Track:
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
-        return np.inf if away > FAR + WIDER * self.missed else away + strange
+        most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
+        if away > FAR + WIDER * self.missed or (strange > most and not alone):
+            return np.inf
+        return away + strange + (ABSENT if self.missed else 0.0)
 
     def take(self, pose: Pose, box: Boxes) -> None:
         """The person was seen: correct the expectation, and move it on by a frame."""
@@ -213,17 +224,16 @@ class Tracker:
 
     def _whose(self, bodies: Sequence[Pose], colours: Sequence[Colours]) -> dict[int, int]:
         """Which body (its index) is which track's (its index): the surest pair first."""
+        # Who is alone and in sight stays the same person when the light is switched on.
+        alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
         pairs = sorted(
-            (track.cost(pose, worn), i, j)
+            (track.cost(pose, worn, alone), i, j)
             for i, track in enumerate(self._tracks)
             for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )
-        # Who is alone and in sight stays the same person when the light is switched on.
-        alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
         mine: dict[int, int] = {}
         for cost, i, j in pairs:
-            stranger = not alone and unlike(self._tracks[i].colours, colours[j]) > STRANGER
-            if np.isfinite(cost) and not stranger and i not in mine and j not in mine.values():
+            if np.isfinite(cost) and i not in mine and j not in mine.values():
                 mine[i] = j
         return mine
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from livepose.errors import ModelError
-from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
+from livepose.errors import ModelError, UsageError
+from livepose.model.checkpoint import (
+    first_stacks,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+)
 from livepose.model.export import export_onnx, write_card
 from livepose.model.graph import PoseGraph, decode, normalise, to_crop, to_heatmap
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
@@ -141,6 +146,14 @@ def test_checkpoint_round_trip(network: StackedHourglass, tmp_path: Path) -> Non
     loaded = load_network(path)
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(loaded(x)[-1], network(x)[-1])
+
+
+def test_the_first_stacks_answer_as_they_do_inside_the_whole(network: StackedHourglass) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    (heatmaps,) = first_stacks(network, 1)(x)
+    assert torch.equal(heatmaps, network(x)[0])
+    with pytest.raises(UsageError, match="has 2"):
+        first_stacks(network, 3)
 
 
 class Payload:

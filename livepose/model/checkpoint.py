@@ -2,13 +2,14 @@
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from livepose.errors import ModelError
+from livepose.errors import ModelError, UsageError
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 
 UNREADABLE = (
@@ -50,6 +51,18 @@ def load_network(path: Path) -> StackedHourglass:
     network = StackedHourglass(HourglassConfig.from_dict(state["network"]))
     network.load_state_dict(state["ema"])
     return network.eval()
+
+
+def first_stacks(network: StackedHourglass, stacks: int) -> StackedHourglass:
+    """The network that ends after its first `stacks` hourglasses: intermediate supervision has
+    trained their heatmaps too. In evaluation mode, with weights of its own.
+    """
+    if not 1 <= stacks <= network.config.stacks:
+        raise UsageError(f"--stacks {stacks}: the network has {network.config.stacks}")
+    shorter = StackedHourglass(replace(network.config, stacks=stacks))
+    weights = network.state_dict()
+    shorter.load_state_dict({name: weights[name] for name in shorter.state_dict()})
+    return shorter.eval()
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:

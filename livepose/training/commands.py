@@ -22,7 +22,7 @@ try:
 except ImportError as e:
     raise EngineError("torch is not installed: pip install 'livepose[train]'") from e
 
-from livepose.model.checkpoint import load_checkpoint, load_network
+from livepose.model.checkpoint import first_stacks, load_checkpoint, load_network
 from livepose.model.export import GRAPHS, export_onnx, write_card
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass
@@ -154,6 +154,8 @@ def export(words: list[str]) -> None:
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
     state = load_checkpoint(Path(arguments.checkpoint))
     network = load_network(Path(arguments.checkpoint))
+    if arguments.stacks is not None:
+        network = first_stacks(network, arguments.stacks)
     config = json.loads(state["config"])
     task = config.get("task", "pose")
     graph = GRAPHS[task](network)
@@ -255,6 +257,9 @@ def export_parser() -> Parser:
         default=[],
         metavar="SPEC",
         help="score the model on this data set for the card; may be repeated",
+    )
+    parser.add_argument(
+        "--stacks", type=int, metavar="N", help="only the first N hourglasses (default: all)"
     )
     parser.add_argument(
         "--calibrate",
