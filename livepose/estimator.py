@@ -152,9 +152,10 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
     """The finder that comes with livepose, on the engine that the pose model was asked for.
 
     TensorRT engines are built for pose models only, and it is small: beside one it runs on the
-    best other engine.
+    best other engine. It has no INT8 variant.
     """
     model = find_model(FINDER)
+    precision = "auto" if precision == "int8" else precision
     if engine in ("auto", "tensorrt"):
         engine, device, precision = "auto", "cpu" if device == "cpu" else "auto", "auto"
     opened = open_engine(model, engine, device, precision)

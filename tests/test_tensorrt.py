@@ -18,8 +18,8 @@ import onnxruntime as ort
 import pytest
 
 from livepose.errors import EngineError, LivePoseError, ModelError
-from livepose.model.export_half import export_half, half_path, is_half_of
-from livepose.models import Model, find_model
+from livepose.model.export_half import export_half
+from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime import build, engine_cache
 from livepose.runtime.tensorrt import TensorRTEngine
 from tests import tensorrt_double
@@ -132,13 +132,13 @@ def test_half_precision_is_taken_by_itself(model: Model, world: World) -> None:
 def test_half_variant_beside_the_model_is_taken_if_it_is_of_this_model(
     model: Model, world: World, tmp_path: Path
 ) -> None:
-    half = half_path(model.path)
+    half = variant_path(model.path, "fp16")
     export_half(model.path, half)
     assert build.graph_for(model, "auto") == (half, "fp16")
     write_model(model.path, seed=1)
     graph, precision = build.graph_for(model, "auto")
     assert (graph.parent, precision) == (tmp_path / "cache", "fp16")
-    assert is_half_of(graph, model.path)
+    assert is_made_from(graph, model.path)
 
 
 def test_without_half_precision_it_says_so_and_takes_fp32(
@@ -407,7 +407,7 @@ def test_building_in_the_background(model: Model, world: World) -> None:
 def test_half_variant_of_the_released_model(tmp_path: Path) -> None:
     path, half = find_model().path, tmp_path / "small.fp16.onnx"
     export_half(path, half)
-    assert is_half_of(half, path)
+    assert is_made_from(half, path)
     assert half.stat().st_size < 0.7 * path.stat().st_size
     graph = onnx.load(half).graph
     # TensorRT takes uint8 into a cast and nothing else.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepose.errors import EngineError, LivePoseError, ModelError, OutputError
-from livepose.model.export_half import export_half, half_path, is_half_of
-from livepose.models import Model, find_model
+from livepose.model.export_half import export_half
+from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime.cuda_graph import current_context, restore_context
 from livepose.runtime.engine_cache import (
     EngineKey,
@@ -153,13 +153,13 @@ def graph_for(model: Model, precision: str) -> tuple[Path, str]:
         raise EngineError(f"TensorRT has no precision {precision!r}: give auto, fp16 or fp32")
     if precision == "fp32":
         return model.path, precision
-    beside = half_path(model.path)
-    if is_half_of(beside, model.path):
+    beside = variant_path(model.path, "fp16")
+    if is_made_from(beside, model.path):
         return beside, "fp16"
     sha = hashlib.sha256(model.path.read_bytes()).hexdigest()
     made_here = scratch_folder() / f"{model.name}-{sha[:12]}.fp16.onnx"
     try:
-        if not is_half_of(made_here, model.path):
+        if not is_made_from(made_here, model.path):
             export_half(model.path, made_here)
     except ModelError as e:
         if precision == "fp16":
