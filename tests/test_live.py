@@ -252,7 +252,7 @@ def test_a_stalled_camera_is_told_and_does_not_block_the_render_loop(
     stall_s = 60 if LONG else 8
     view = WatchingView(stall_s + 6)
     monkeypatch.setattr(app, "open_view", lambda options, console: view)
-    monkeypatch.setattr(app, "make_estimator", lambda options: NullEstimator(0.0))
+    monkeypatch.setattr(app, "make_estimator", lambda options, console: NullEstimator(0.0))
     with MjpegServer(fps=30) as server:
         began_s = time.monotonic()
         stalled = threading.Timer(2, setattr, (server, "stalled", True))

@@ -34,7 +34,7 @@ CHILD = """
         def close(self):
             pass
 
-    livepose.app.make_estimator = lambda options: Null()
+    livepose.app.make_estimator = lambda options, console: Null()
     from livepose.cli import main
     sys.exit(main(sys.argv[1:]))
 """

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from livepose.errors import EngineError, LivePoseError, ModelError
+from livepose.errors import EngineError, ModelError
 from livepose.model.export_half import export_half
 from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime import build, engine_cache
@@ -282,7 +282,7 @@ def test_a_broken_package_is_one_line(
         TensorRTEngine(model)
     assert "\n" not in str(caught.value)
     with pytest.raises(EngineError):
-        build.is_ready(model)
+        build.why_not_ready(model)
 
 
 def spoil_flip(path: Path) -> None:
@@ -307,14 +307,14 @@ SPOILT = {"flip": "its checksum is wrong", "cut": "its checksum is wrong", "vers
 def test_a_spoilt_engine_is_built_again_once_with_the_reason(
     model: Model, world: World, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not build.is_ready(model)
+    assert build.why_not_ready(model)
     TensorRTEngine(model).close()
-    assert build.is_ready(model)
+    assert not build.why_not_ready(model)
     TensorRTEngine(model).close()
     assert world.builds == 1
     (path,) = engine_cache.cache_folder().glob("*.engine")
     {"flip": spoil_flip, "cut": spoil_cut, "version": spoil_version}[how](path)
-    assert not build.is_ready(model)
+    assert build.why_not_ready(model)
     with caplog.at_level(logging.WARNING):
         TensorRTEngine(model).close()
         TensorRTEngine(model).close()
@@ -392,16 +392,6 @@ def test_the_command(model: Model, world: World, capsys: pytest.CaptureFixture[s
     world.fail.add("htod")
     build.main([str(model.path), "--precision", "fp32"])
     assert world.builds == 3
-
-
-def test_building_in_the_background(model: Model, world: World) -> None:
-    told: list[LivePoseError | None] = []
-    build.build_in_background(model, told.append).join(20)
-    assert told == [None]
-    assert build.is_ready(model)
-    world.fail.add("init")
-    build.build_in_background(model, told.append).join(20)
-    assert isinstance(told[1], EngineError)
 
 
 def test_half_variant_of_the_released_model(tmp_path: Path) -> None:
