@@ -224,7 +224,9 @@ class Run:
             self.options.save, self.options.keypoints, info, header, self.options.min_score
         )
         self.view.begin(info, estimator)
-        self._say(f"{info.description}; model {header['model']}, {header['engine']}")
+        choice = estimator.engine.info.choice
+        why = f" ({choice})" if choice else ""
+        self._say(f"{info.description}; model {header['model']}, {header['engine']}{why}")
         return RunDisplay(self.console, self.capture.live, self._expected_frames(info))
 
     def _expected_frames(self, info: SourceInfo) -> int | None:

@@ -22,7 +22,7 @@ from livepose.errors import EngineError
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.models import Model, find_model
-from livepose.runtime import background, engine_cache
+from livepose.runtime import background, build, engine_cache
 from livepose.runtime.background import BackgroundBuild
 from livepose.synthetic.chance import random_figure
 from tests import tensorrt_double
@@ -215,7 +215,7 @@ def test_an_engine_that_does_not_work_is_told_and_the_old_one_goes_on(
 def test_an_engine_of_another_version_is_built_again_and_said(world: World, folder: Path) -> None:
     run()
     (engine,) = (folder / "engines").glob("*.engine")
-    engine.write_bytes(engine.read_bytes().replace(VERSION.encode(), b"9.9.9.9", 1))
+    give_another_version(engine)
     opened = runtime.open_engine(find_model())
     assert "cannot be used: it was built for tensorrt 9.9.9.9" in opened.info.choice
     opened.close()
@@ -226,11 +226,53 @@ def test_an_engine_of_another_version_is_built_again_and_said(world: World, fold
     assert engines[-1] == "tensorrt"
 
 
-def started(folder: Path, say: list[str] | None = None, builds: int = 1) -> BackgroundBuild:
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 1
+    path.write_bytes(data)
+
+
+def give_another_version(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(VERSION.encode(), b"9.9.9.9", 1))
+
+
+SPOILT = {"flip": flip, "version": give_another_version, "gone": Path.unlink}
+
+NEXT = {
+    "init": "no NVIDIA GPU for 'auto' (cuInit failed",
+    "deserialize": "TensorRT does not load it (the plan wants another driver)",
+    "create_execution_context": "TensorRT failed at making a context",
+    "flip": ".engine cannot be used: it is damaged: its checksum is wrong: `livepose build small`",
+    "version": "it was built for tensorrt 9.9.9.9, and here it is 11.4.0.106: `livepose build",
+    "gone": "no engine built yet: `livepose build small`",
+    "tensorrt": "tensorrt cannot be imported",
+    "pycuda.driver": "pycuda.driver cannot be imported",
+}
+
+
+@pytest.mark.parametrize("fault", NEXT)
+def test_whatever_is_wrong_with_tensorrt_the_next_engine_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    path = build.build_engine(find_model()).path
+    if fault in SPOILT:
+        SPOILT[fault](path)
+    elif fault in sys.modules:
+        monkeypatch.setitem(sys.modules, fault, None)
+    else:
+        world.fail.add(fault)
+    engine = runtime.open_engine(find_model())
+    assert engine.info.name.split()[0] in ("openvino", "onnxruntime")
+    assert "not tensorrt: " in engine.info.choice and NEXT[fault] in engine.info.choice
+    assert "\n" not in engine.info.choice
+    engine.close()
+
+
+def started(folder: Path, builds: int = 1) -> BackgroundBuild:
     """A build that has come as far as TensorRT."""
-    build = BackgroundBuild(find_model(), "auto", "auto", (say or []).append)
+    begun = BackgroundBuild(find_model(), "auto", "auto", print)
     wait_for_builds(folder, builds)
-    return build
+    return begun
 
 
 def wait_for_builds(folder: Path, builds: int = 1) -> None:
@@ -254,7 +296,7 @@ def test_closing_ends_a_build_and_leaves_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setenv("TEST_BUILD", how)
-    build = started(folder)
+    begun = started(folder)
     if how == "writes long":
         until_s = time.monotonic() + 30
         while not left(folder) and time.monotonic() < until_s:
@@ -263,10 +305,10 @@ def test_closing_ends_a_build_and_leaves_no_file(
     else:
         time.sleep(0.1)
     began_s = time.monotonic()
-    build.close()
+    begun.close()
     assert time.monotonic() - began_s < 2
-    assert build.done()
-    build.close()
+    assert begun.done()
+    begun.close()
     assert left(folder) == []
     # The lock went with the process: the next one gets its turn.
     monkeypatch.delenv("TEST_BUILD")
@@ -278,10 +320,10 @@ def test_closing_ends_a_build_and_leaves_no_file(
 
 def test_two_processes_build_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_BUILD", "takes a second")
-    builds = [BackgroundBuild(find_model(), "auto", "auto", print) for _ in range(2)]
-    assert [build._process.wait(60) for build in builds] == [0, 0]
-    for build in builds:
-        build.close()
+    both = [BackgroundBuild(find_model(), "auto", "auto", print) for _ in range(2)]
+    assert [one._process.wait(60) for one in both] == [0, 0]
+    for one in both:
+        one.close()
     assert (folder / "builds.txt").read_text() == "built\n"
 
 

@@ -23,6 +23,7 @@ from livepose.capture import CaptureThread, Frame, SourceInfo
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.pose import Pose
+from livepose.runtime import EngineInfo
 from tests.mjpeg_server import MjpegServer
 
 LONG = os.environ.get("LIVEPOSE_SLOW_TESTS") == "1"
@@ -243,7 +244,7 @@ class NullEstimator(SlowEstimator):
     """What the header wants to know, and nobody in any frame."""
 
     model = SimpleNamespace(name="null")
-    engine = SimpleNamespace(info="null")
+    engine = SimpleNamespace(info=EngineInfo("null", "cpu", "none"))
 
 
 def test_a_stalled_camera_is_told_and_does_not_block_the_render_loop(

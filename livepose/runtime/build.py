@@ -340,7 +340,9 @@ def main(words: list[str]) -> None:
     # SIGTERM as Ctrl-C: no unfinished file stays.
     with (
         terminated_as_interrupted(),
-        Progress(*columns, console=console, transient=True) as progress,
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
     ):
         progress.add_task(f"TensorRT engine of {model.name}", total=None)
         target = build_engine(model, arguments.device, arguments.precision, arguments.force)
