@@ -90,7 +90,7 @@ def run(options: RunOptions, console: Console, started_s: float | None = None) -
         max_frames=options.max_frames,
         duration_s=options.duration_s,
     )
-    inference = InferenceThread(capture, lambda: make_estimator(options))
+    inference = InferenceThread(capture, lambda: make_estimator(options, console))
     with ExitStack() as stack:
         stack.callback(view.close)
         stack.enter_context(terminated_as_interrupted())
@@ -109,8 +109,9 @@ def open_for(options: RunOptions, view: View) -> Source:
     return open_source(options.source, options=wishes)
 
 
-def make_estimator(options: RunOptions) -> PoseEstimator:
-    return PoseEstimator(
+def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
+    """The estimator; `auto` goes over to TensorRT by itself once its engine is built."""
+    estimator = PoseEstimator(
         options.model,
         options.engine,
         options.device,
@@ -118,6 +119,13 @@ def make_estimator(options: RunOptions) -> PoseEstimator:
         options.max_people,
         options.smooth,
     )
+    if options.engine == "auto":
+        try:
+            estimator.build_in_background(lambda line: say(console, line))
+        except BaseException:
+            estimator.close()
+            raise
+    return estimator
 
 
 class Run:
@@ -216,7 +224,9 @@ class Run:
             self.options.save, self.options.keypoints, info, header, self.options.min_score
         )
         self.view.begin(info, estimator)
-        self._say(f"{info.description}; model {header['model']}, {header['engine']}")
+        choice = estimator.engine.info.choice
+        why = f" ({choice})" if choice else ""
+        self._say(f"{info.description}; model {header['model']}, {header['engine']}{why}")
         return RunDisplay(self.console, self.capture.live, self._expected_frames(info))
 
     def _expected_frames(self, info: SourceInfo) -> int | None:
@@ -275,7 +285,12 @@ class Run:
                 self._say(f"wrote {path}")
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, line)
+
+
+def say(console: Console, line: str) -> None:
+    """A line for people, beside whatever else the terminal shows; from any thread."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

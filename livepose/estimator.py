@@ -1,5 +1,6 @@
 """Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
@@ -8,12 +9,13 @@ import numpy.typing as npt
 
 from livepose import crops
 from livepose.clothes import colours_of
-from livepose.errors import ModelError, UsageError
+from livepose.errors import LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Tracker, search
 from livepose.pose import Pose
-from livepose.runtime import Engine, open_engine
+from livepose.runtime import Engine, lacks_only_a_build, open_engine
+from livepose.runtime.background import BackgroundBuild
 from livepose.smooth import Smoother
 
 COUNTED = 8
@@ -68,6 +70,7 @@ class PoseEstimator:
         )
         self.engine.warm_up()
         self._finder: Finds | None = None
+        self._build: BackgroundBuild | None = None
         self._asked = (engine if isinstance(engine, str) else "auto", device, precision)
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
@@ -84,6 +87,7 @@ class PoseEstimator:
         box, in order, with id 0. Without, the people are looked for.
         """
         check_frame(frame_bgr)
+        self._go_over()
         if boxes_xyxy is not None:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
         return search(
@@ -98,6 +102,7 @@ class PoseEstimator:
         People keep their ids, are followed by their last pose, and their joints are smoothed.
         """
         check_frame(frame_bgr)
+        self._go_over()
         poses = self._tracker.step(
             lambda boxes: self._look(frame_bgr, boxes),
             lambda: self._find(frame_bgr, CERTAIN),
@@ -105,8 +110,41 @@ class PoseEstimator:
         )
         return self._smoother(poses, time_s) if self._smoother else poses
 
+    def build_in_background(self, say: Callable[[str], None]) -> None:
+        """Where TensorRT lacks only its engine, let another process build it. Once it is there,
+        the next frame is the first that it runs; people keep their ids.
+
+        say: gets a line when the build begins, and one on how it ended, in the caller's thread.
+        """
+        _, device, precision = self._asked
+        if self._build is not None or not lacks_only_a_build(self.model, device, precision):
+            return
+        try:
+            self._build = BackgroundBuild(self.model, device, precision, say)
+        except LivePoseError as e:
+            say(str(e))
+        else:
+            say(f"building TensorRT's engine for {self.model.name}; until then {self.engine.info}")
+
+    def _go_over(self) -> None:
+        """Between two frames: to the engine that was being built, if it is there."""
+        if self._build is None or not self._build.done():
+            return
+        build, self._build = self._build, None
+        try:
+            engine = build.open()
+        except LivePoseError as e:
+            build.say(f"still on {self.engine.info}, no TensorRT engine: {e}")
+        else:
+            old, self.engine = self.engine, engine
+            old.close()
+        finally:
+            build.close()
+
     def close(self) -> None:
-        """Free the engines. Safe to call twice."""
+        """Free the engines, and end what is being built. Safe to call twice."""
+        if self._build is not None:
+            self._build.close()
         self.engine.close()
         if self._finder is not None:
             self._finder.close()
@@ -152,9 +190,10 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
     """The finder that comes with livepose, on the engine that the pose model was asked for.
 
     TensorRT engines are built for pose models only, and it is small: beside one it runs on the
-    best other engine.
+    best other engine. It has no INT8 variant.
     """
     model = find_model(FINDER)
+    precision = "auto" if precision == "int8" else precision
     if engine in ("auto", "tensorrt"):
         engine, device, precision = "auto", "cpu" if device == "cpu" else "auto", "auto"
     opened = open_engine(model, engine, device, precision)

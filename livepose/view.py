@@ -95,14 +95,14 @@ class WindowView:
         self._state: str | None = None
         self._last: Result | None = None
         self._stats: StatsSnapshot | None = None
-        self._engine = ""
+        self._estimator: PoseEstimator | None = None
         self._info: SourceInfo | None = None
         self._recording: Recording | None = None
         self.wants_to_quit = False
         self.paused = False
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
-        self._engine = f"{estimator.model.name}, {estimator.engine.info}"
+        self._estimator = estimator
         self._info = info
         if self._options.mirror is None:
             self._mirror = info.is_camera
@@ -148,7 +148,10 @@ class WindowView:
         from livepose.console import panel_lines
 
         assert self._stats is not None and self._last is not None
-        lines = panel_lines(self._stats, len(self._last.poses), self._engine)
+        # Asked for each time: the engine can be another after a while.
+        estimator = self._estimator
+        engine = f"{estimator.model.name}, {estimator.engine.info}" if estimator else ""
+        lines = panel_lines(self._stats, len(self._last.poses), engine)
         if self._recording:
             lines.append(f"recording {self._recording.path}")
         return lines

@@ -422,11 +422,11 @@ class INetworkDefinition:
         return ITensor(self._outputs[index])
 
 
-class Builder:
+class Builder(Counted):
     def __init__(self, logger: ILogger) -> None:
-        world.need_context("Builder")
         if world.fails("Builder"):
             raise TypeError("pybind11::init(): factory function returned nullptr")
+        super().__init__()
         self._logger = logger
 
     def create_network(self, flags: int = 0) -> INetworkDefinition | None:

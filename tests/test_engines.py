@@ -32,6 +32,7 @@ TINY = HourglassConfig(stacks=2, width=16, depth=1, stem=(8, 8, 16), size=SIZE)
 EXACT = [("onnx", "cpu", "fp32"), ("openvino", "cpu", "fp32"), ("torch", "cpu", "fp32")]
 EXACT += [("torch", "cuda", "fp32"), ("tensorrt", "cuda", "fp32")]
 HALF = [("openvino", "cpu", "bf16"), ("torch", "cuda", "fp16"), ("tensorrt", "cuda", "fp16")]
+HALF += [("openvino", "cpu", "int8"), ("onnx", "cpu", "int8")]
 
 Contender = tuple[str, str, str]
 """Engine, device, precision."""

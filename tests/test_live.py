@@ -23,6 +23,7 @@ from livepose.capture import CaptureThread, Frame, SourceInfo
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.pose import Pose
+from livepose.runtime import EngineInfo
 from tests.mjpeg_server import MjpegServer
 
 LONG = os.environ.get("LIVEPOSE_SLOW_TESTS") == "1"
@@ -243,7 +244,7 @@ class NullEstimator(SlowEstimator):
     """What the header wants to know, and nobody in any frame."""
 
     model = SimpleNamespace(name="null")
-    engine = SimpleNamespace(info="null")
+    engine = SimpleNamespace(info=EngineInfo("null", "cpu", "none"))
 
 
 def test_a_stalled_camera_is_told_and_does_not_block_the_render_loop(
@@ -252,7 +253,7 @@ def test_a_stalled_camera_is_told_and_does_not_block_the_render_loop(
     stall_s = 60 if LONG else 8
     view = WatchingView(stall_s + 6)
     monkeypatch.setattr(app, "open_view", lambda options, console: view)
-    monkeypatch.setattr(app, "make_estimator", lambda options: NullEstimator(0.0))
+    monkeypatch.setattr(app, "make_estimator", lambda options, console: NullEstimator(0.0))
     with MjpegServer(fps=30) as server:
         began_s = time.monotonic()
         stalled = threading.Timer(2, setattr, (server, "stalled", True))

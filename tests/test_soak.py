@@ -24,17 +24,18 @@ CHILD = """
     import sys
     import livepose.app
     from livepose.estimator import PoseEstimator
+    from livepose.runtime import EngineInfo
 
     class Null(PoseEstimator):
         def __init__(self):
             self.model = type("Model", (), {"name": "null"})
-            self.engine = type("Engine", (), {"info": "null"})
+            self.engine = type("Engine", (), {"info": EngineInfo("null", "cpu", "none")})
         def track(self, frame_bgr, time_s):
             return []
         def close(self):
             pass
 
-    livepose.app.make_estimator = lambda options: Null()
+    livepose.app.make_estimator = lambda options, console: Null()
     from livepose.cli import main
     sys.exit(main(sys.argv[1:]))
 """

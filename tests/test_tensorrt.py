@@ -17,9 +17,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from livepose.errors import EngineError, LivePoseError, ModelError
-from livepose.model.export_half import export_half, half_path, is_half_of
-from livepose.models import Model, find_model
+from livepose.errors import EngineError, ModelError
+from livepose.model.export_half import export_half
+from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime import build, engine_cache
 from livepose.runtime.tensorrt import TensorRTEngine
 from tests import tensorrt_double
@@ -132,13 +132,13 @@ def test_half_precision_is_taken_by_itself(model: Model, world: World) -> None:
 def test_half_variant_beside_the_model_is_taken_if_it_is_of_this_model(
     model: Model, world: World, tmp_path: Path
 ) -> None:
-    half = half_path(model.path)
+    half = variant_path(model.path, "fp16")
     export_half(model.path, half)
     assert build.graph_for(model, "auto") == (half, "fp16")
     write_model(model.path, seed=1)
     graph, precision = build.graph_for(model, "auto")
     assert (graph.parent, precision) == (tmp_path / "cache", "fp16")
-    assert is_half_of(graph, model.path)
+    assert is_made_from(graph, model.path)
 
 
 def test_without_half_precision_it_says_so_and_takes_fp32(
@@ -282,7 +282,7 @@ def test_a_broken_package_is_one_line(
         TensorRTEngine(model)
     assert "\n" not in str(caught.value)
     with pytest.raises(EngineError):
-        build.is_ready(model)
+        build.why_not_ready(model)
 
 
 def spoil_flip(path: Path) -> None:
@@ -307,14 +307,14 @@ SPOILT = {"flip": "its checksum is wrong", "cut": "its checksum is wrong", "vers
 def test_a_spoilt_engine_is_built_again_once_with_the_reason(
     model: Model, world: World, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not build.is_ready(model)
+    assert build.why_not_ready(model)
     TensorRTEngine(model).close()
-    assert build.is_ready(model)
+    assert not build.why_not_ready(model)
     TensorRTEngine(model).close()
     assert world.builds == 1
     (path,) = engine_cache.cache_folder().glob("*.engine")
     {"flip": spoil_flip, "cut": spoil_cut, "version": spoil_version}[how](path)
-    assert not build.is_ready(model)
+    assert build.why_not_ready(model)
     with caplog.at_level(logging.WARNING):
         TensorRTEngine(model).close()
         TensorRTEngine(model).close()
@@ -394,20 +394,10 @@ def test_the_command(model: Model, world: World, capsys: pytest.CaptureFixture[s
     assert world.builds == 3
 
 
-def test_building_in_the_background(model: Model, world: World) -> None:
-    told: list[LivePoseError | None] = []
-    build.build_in_background(model, told.append).join(20)
-    assert told == [None]
-    assert build.is_ready(model)
-    world.fail.add("init")
-    build.build_in_background(model, told.append).join(20)
-    assert isinstance(told[1], EngineError)
-
-
 def test_half_variant_of_the_released_model(tmp_path: Path) -> None:
     path, half = find_model().path, tmp_path / "small.fp16.onnx"
     export_half(path, half)
-    assert is_half_of(half, path)
+    assert is_made_from(half, path)
     assert half.stat().st_size < 0.7 * path.stat().st_size
     graph = onnx.load(half).graph
     # TensorRT takes uint8 into a cast and nothing else.

@@ -17,6 +17,7 @@ from livepose.errors import ModelError, OutputError
 from livepose.model.finder import FinderGraph
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass, count_macs, count_parameters
+from livepose.models import read_card
 from livepose.runtime.onnx import import_onnxruntime
 from livepose.synthetic import random_figure
 
@@ -100,4 +101,11 @@ def write_card(network: StackedHourglass, onnx_path: Path, about: dict[str, Any]
     }
     path = onnx_path.with_suffix(".json")
     path.write_text(json.dumps(card | about, indent=2) + "\n")
+    return path
+
+
+def add_to_card(onnx_path: Path, about: dict[str, Any]) -> Path:
+    """Write more on the card that the model has."""
+    path = onnx_path.with_suffix(".json")
+    path.write_text(json.dumps(read_card(path) | about, indent=2) + "\n")
     return path

@@ -6,7 +6,6 @@ float32. Made from the ONNX file alone, so that a released model needs neither i
 nor torch; only the `onnx` package.
 """
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from livepose.errors import EngineError, ModelError, OutputError
+from livepose.models import MARK, source_mark
 
 TOLERANCE_PX = 0.5
 """How far joints may be from float32's, on average, over the joints that score."""
@@ -21,21 +21,6 @@ TOLERANCE_PX = 0.5
 TOLERANCE_SCORE = 0.05
 
 NETWORK_OPS = frozenset({"Conv", "BatchNormalization", "Relu", "Add", "MaxPool", "Resize"})
-
-
-def half_path(path: Path) -> Path:
-    """`NAME.fp16.onnx` beside `NAME.onnx`."""
-    return path.with_name(f"{path.stem}.fp16.onnx")
-
-
-def source_mark(path: Path) -> bytes:
-    """What a half variant holds of the float32 file it was made from: the hash in ASCII."""
-    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
-
-
-def is_half_of(half: Path, path: Path) -> bool:
-    """Whether `half` is there and was made from exactly this float32 file."""
-    return half.is_file() and source_mark(path) in half.read_bytes()
 
 
 def export_half(path: Path, half: Path) -> None:
@@ -59,7 +44,7 @@ def export_half(path: Path, half: Path) -> None:
     cast_before_transpose(model.graph)
     del model.graph.value_info[:]
     entry = model.metadata_props.add()
-    entry.key, entry.value = "livepose_float32_sha256", source_mark(path).decode()
+    entry.key, entry.value = MARK, source_mark(path).decode()
     partial = half.with_name(f"{half.name}.{os.getpid()}.part")
     try:
         onnx.save(model, os.fspath(partial))

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from platform import machine
 
-from livepose.errors import EngineError, ModelError
+from livepose.errors import EngineError, LivePoseError, ModelError
 from livepose.models import Model
 from livepose.runtime.base import Engine, EngineInfo
 from livepose.runtime.hardware import has_nvidia_gpu
@@ -98,6 +98,28 @@ OPENERS: dict[str, Callable[[Model, str, str], Engine]] = {
 
 
 def why_not_tensorrt(model: Model, device: str, precision: str) -> str:
+    lacking = why_no_tensorrt(model, device)
+    if lacking:
+        return lacking
+    from livepose.runtime.build import why_not_ready
+
+    # Building takes minutes; somebody who starts a camera does not wait for that.
+    why = why_not_ready(model, device, precision)
+    return f"{why}: `livepose build {model.name}`" if why else ""
+
+
+def lacks_only_a_build(model: Model, device: str, precision: str) -> bool:
+    """Whether TensorRT could run the model here if its engine were built."""
+    try:
+        return not why_no_tensorrt(model, device) and bool(
+            why_not_tensorrt(model, device, precision)
+        )
+    except LivePoseError:
+        return False
+
+
+def why_no_tensorrt(model: Model, device: str) -> str:
+    """Why TensorRT is of no use here, built engine or not; as far as is told without it."""
     if model.card.get("task", "pose") != "pose":
         return "it is for pose models"
     if device == "cpu":
@@ -106,11 +128,7 @@ def why_not_tensorrt(model: Model, device: str, precision: str) -> str:
         return "no NVIDIA GPU"
     if not (find_spec("tensorrt") and find_spec("pycuda")):
         return "not installed: pip install 'livepose[tensorrt]'"
-    from livepose.runtime.build import is_ready
-
-    # Building takes minutes; somebody who starts a camera does not wait for that.
-    ready = is_ready(model, device, precision)
-    return "" if ready else f"no engine built yet: `livepose build {model.name}`"
+    return ""
 
 
 def why_not_torch(model: Model, device: str, precision: str) -> str:

@@ -7,7 +7,6 @@ Running an engine is in `tensorrt.py`, the files in `engine_cache.py`.
 import hashlib
 import importlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livepose.errors import EngineError, LivePoseError, ModelError, OutputError
-from livepose.model.export_half import export_half, half_path, is_half_of
-from livepose.models import Model, find_model
+from livepose.errors import EngineError, ModelError, OutputError
+from livepose.model.export_half import export_half
+from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime.cuda_graph import current_context, restore_context
 from livepose.runtime.engine_cache import (
     EngineKey,
@@ -153,13 +152,13 @@ def graph_for(model: Model, precision: str) -> tuple[Path, str]:
         raise EngineError(f"TensorRT has no precision {precision!r}: give auto, fp16 or fp32")
     if precision == "fp32":
         return model.path, precision
-    beside = half_path(model.path)
-    if is_half_of(beside, model.path):
+    beside = variant_path(model.path, "fp16")
+    if is_made_from(beside, model.path):
         return beside, "fp16"
     sha = hashlib.sha256(model.path.read_bytes()).hexdigest()
     made_here = scratch_folder() / f"{model.name}-{sha[:12]}.fp16.onnx"
     try:
-        if not is_half_of(made_here, model.path):
+        if not is_made_from(made_here, model.path):
             export_half(model.path, made_here)
     except ModelError as e:
         if precision == "fp16":
@@ -184,19 +183,26 @@ def load_or_build(target: Target, broken: str = "") -> bytes:
             except StaleEngineError as e:
                 broken = str(e)
             log.warning("%s: %s; building it again", target.path.name, broken)
-        plan = build_plan(target)
-        write_engine(target.path, target.key, plan)
-    return plan
+        try:
+            plan = build_plan(target)
+        except EngineError as e:
+            failure = str(e)
+        else:
+            write_engine(target.path, target.key, plan)
+            return plan
+    # Not from the one before, whose traceback keeps TensorRT's objects past the GPU's context.
+    raise EngineError(failure)
 
 
-def is_ready(model: Model, device: str = "auto", precision: str = "auto") -> bool:
-    """Whether the engine can be opened without building it; EngineError where none can run."""
+def why_not_ready(model: Model, device: str = "auto", precision: str = "auto") -> str:
+    """Why the engine has to be built first, or nothing; EngineError where none can run."""
     target = find_target(model, find_gpu(device), precision)
     try:
         read_engine(target.path, target.key)
-    except StaleEngineError:
-        return False
-    return True
+    except StaleEngineError as e:
+        there = target.path.exists()
+        return f"{target.path.name} cannot be used: {e}" if there else "no engine built yet"
+    return ""
 
 
 def make_logger() -> Any:
@@ -309,36 +315,12 @@ def build_engine(
     return target
 
 
-def build_in_background(
-    model: Model,
-    on_ready: Callable[[LivePoseError | None], None],
-    device: str = "auto",
-    precision: str = "auto",
-) -> threading.Thread:
-    """Build the engine in a thread of its own; `on_ready` is called there when it ends.
-
-    With None the engine is in the cache and TensorRTEngine opens at once, in whichever thread
-    is to run it; else with why there is none.
-    """
-
-    def work() -> None:
-        try:
-            build_engine(model, device, precision)
-        except LivePoseError as e:
-            on_ready(e)
-        else:
-            on_ready(None)
-
-    thread = threading.Thread(target=work, name="build", daemon=True)
-    thread.start()
-    return thread
-
-
 def main(words: list[str]) -> None:
     """`livepose build [MODEL]`."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from livepose.app import terminated_as_interrupted
     from livepose.cli import Parser
 
     parser = Parser(
@@ -355,7 +337,13 @@ def main(words: list[str]) -> None:
     started_s = time.monotonic()
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    # SIGTERM as Ctrl-C: no unfinished file stays.
+    with (
+        terminated_as_interrupted(),
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
+    ):
         progress.add_task(f"TensorRT engine of {model.name}", total=None)
         target = build_engine(model, arguments.device, arguments.precision, arguments.force)
     print(

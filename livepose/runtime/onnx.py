@@ -7,21 +7,24 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.errors import EngineError, ModelError
-from livepose.models import Model
+from livepose.models import Model, int8_file
 from livepose.runtime.base import EngineInfo, check_crops
 from livepose.runtime.hardware import physical_cores
 
 
 class OnnxEngine:
-    """See `base.Engine`. device: auto or cpu. precision: auto or fp32. `threads` 0 takes one
-    per physical core.
+    """See `base.Engine`. device: auto or cpu. precision: auto (fp32), fp32 or int8. `threads` 0
+    takes one per physical core.
     """
 
     def __init__(
         self, model: Model, device: str = "auto", precision: str = "auto", threads: int = 0
     ) -> None:
-        if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
-            raise EngineError(f"the onnx engine runs on cpu in fp32, not {device} in {precision}")
+        if device not in ("auto", "cpu") or precision not in ("auto", "fp32", "int8"):
+            raise EngineError(
+                f"the onnx engine runs on cpu in fp32 or int8, not {device} in {precision}"
+            )
+        path = int8_file(model) if precision == "int8" else model.path
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         # With a number of its own ONNX Runtime pins its threads to cores, and they wait there
@@ -32,17 +35,18 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(
-                os.fspath(model.path), options, providers=["CPUExecutionProvider"]
+                os.fspath(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as e:
             # ONNX Runtime has no base class of its own below Exception.
             reason = str(e).strip().splitlines()[-1]
-            raise ModelError(f"{model.path}: ONNX Runtime cannot load it ({reason})") from e
+            raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason})") from e
         check_signature(model, self._session)
         self._size = model.size
         errors = ort.capi.onnxruntime_pybind11_state
         self._failures = (RuntimeError, ValueError, errors.Fail, errors.InvalidArgument)
-        self.info = EngineInfo(f"onnxruntime {ort.__version__}", "cpu", "fp32")
+        precision = "int8" if precision == "int8" else "fp32"
+        self.info = EngineInfo(f"onnxruntime {ort.__version__}", "cpu", precision)
 
     def warm_up(self) -> None:
         self.run(np.zeros((1, self._size, self._size, 3), np.uint8))

@@ -8,23 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.errors import EngineError, ModelError
-from livepose.models import Model
+from livepose.models import Model, int8_file
 from livepose.runtime.base import EngineInfo, check_crops
 
-NAMES = {"fp32": "f32", "bf16": "bf16"}
-"""Precisions, and what OpenVINO calls them."""
+NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""Precisions, and OpenVINO's name for what is not quantised in them."""
 
 
 class OpenVinoEngine:
-    """See `base.Engine`. device: auto or cpu. precision: fp32, bf16, or auto, which is bf16
-    where the CPU has it in hardware.
+    """See `base.Engine`. device: auto or cpu. precision: fp32, bf16, int8, or auto, which is
+    bf16 where the CPU has it in hardware, else fp32.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
         if device not in ("auto", "cpu") or precision not in ("auto", *NAMES):
             raise EngineError(
-                f"the openvino engine runs on cpu in fp32 or bf16, not {device} in {precision}"
+                f"the openvino engine runs on cpu in fp32, bf16 or int8, "
+                f"not {device} in {precision}"
             )
+        path = int8_file(model) if precision == "int8" else model.path
         ov = import_openvino()
         core = ov.Core()
         native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -41,10 +43,10 @@ class OpenVinoEngine:
         try:
             # Its own choice of a reader would try TensorFlow's, which writes to stderr.
             reader = ov.frontend.FrontEndManager().load_by_framework("onnx")
-            compiled = core.compile_model(reader.convert(reader.load(model.path)), "CPU", config)
+            compiled = core.compile_model(reader.convert(reader.load(path)), "CPU", config)
         except Exception as e:
             # Its readers' errors have no base class below Exception.
-            raise ModelError(f"{model.path}: OpenVINO cannot load it ({last_line(e)})") from e
+            raise ModelError(f"{path}: OpenVINO cannot load it ({last_line(e)})") from e
         check_signature(model, compiled)
         self._request = compiled.create_infer_request()
         self._size = model.size

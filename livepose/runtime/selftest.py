@@ -27,7 +27,7 @@ MAX_FP32_PX = 0.5
 MEAN_HALF_PX = 0.5
 MAX_FP32_SCORE = 0.02
 MEAN_HALF_SCORE = 0.05
-"""Bounds: the largest difference in fp32, the mean one in fp16 and bf16."""
+"""Bounds: the largest difference in fp32, the mean one in fp16, bf16 and int8."""
 
 CROPS = 2
 CANDIDATES = 24

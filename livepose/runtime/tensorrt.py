@@ -222,11 +222,12 @@ class TensorRTEngine:
         """Make its context, bind the memory, run once, and record the graph."""
         import pycuda.driver as cuda
 
-        assert self._engine is not None
-        # In no variable of its own: a traceback would keep it alive past the GPU's context.
-        bucket.context = make(
-            "making a context", self._logger, self._engine.create_execution_context
-        )
+        def make_context() -> "trt.IExecutionContext | None":
+            assert self._engine is not None
+            return self._engine.create_execution_context()
+
+        # No variable for it or the engine: a traceback would keep them past the GPU's context.
+        bucket.context = make("making a context", self._logger, make_context)
         bucket.crops[:] = 0
         self._check(
             bucket.context.set_input_shape("crops", bucket.crops.shape), "setting the batch size"

@@ -23,7 +23,7 @@ except ImportError as e:
     raise EngineError("torch is not installed: pip install 'livepose[train]'") from e
 
 from livepose.model.checkpoint import first_stacks, load_checkpoint, load_network
-from livepose.model.export import GRAPHS, export_onnx, write_card
+from livepose.model.export import GRAPHS, add_to_card, export_onnx, write_card
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass
 from livepose.models import find_model
@@ -32,7 +32,7 @@ from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import load_set
-from livepose.training.evaluate import Scores, evaluate, torch_runner
+from livepose.training.evaluate import Scores, evaluate, torch_runner, true_crops
 from livepose.training.finder import pictures_of
 from livepose.training.finder_trainer import (
     FinderScores,
@@ -42,6 +42,9 @@ from livepose.training.finder_trainer import (
 )
 from livepose.training.loop import Report, Trainer
 from livepose.training.plot import plot_curve
+
+CALIBRATION = 200
+"""People whose crops INT8 is calibrated on, evenly spread over the data sets that are given."""
 
 TRAINERS: dict[str, type[Trainer]] = {"pose": Trainer, "finder": FinderTrainer}
 
@@ -105,7 +108,7 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
 def evaluate_model(words: list[str]) -> None:
     """Scores of a model on each data set, as a table or JSON on stdout."""
     arguments = eval_parser().parse_args(words)
-    scored = score_model(arguments.model, arguments.engine, arguments.data)
+    scored = score_model(arguments.model, arguments.engine, arguments.data, arguments.precision)
     if arguments.json:
         print(json.dumps({spec: s.as_dict() for spec, s in scored.items()}, indent=2))
         return
@@ -113,7 +116,9 @@ def evaluate_model(words: list[str]) -> None:
         print_scores(Console(), spec, scores)
 
 
-def score_model(name: str, engine: str, specs: list[str]) -> dict[str, Scores | FinderScores]:
+def score_model(
+    name: str, engine: str, specs: list[str], precision: str = "auto"
+) -> dict[str, Scores | FinderScores]:
     """Scores by data set: of a checkpoint through torch, of anything else through an engine."""
     sets = {spec: load_set(spec) for spec in specs}
     if name.endswith(".pt"):
@@ -124,7 +129,7 @@ def score_model(name: str, engine: str, specs: list[str]) -> dict[str, Scores | 
     else:
         model = find_model(name)
         task, size = model.card.get("task", "pose"), model.size
-        run = open_engine(model, engine).run
+        run = open_engine(model, engine, "auto", precision).run
     if task == "finder":
         find = Finder(RunnerEngine(run), size).find
         return {spec: score_finder(find, pictures_of(s)) for spec, s in sets.items()}
@@ -147,11 +152,21 @@ def print_scores(console: Console, title: str, scores: Scores | FinderScores) ->
 
 
 def export(words: list[str]) -> None:
-    """Write the ONNX file and its card, with scores measured on the exported file itself."""
+    """Write the ONNX file and its card, or its INT8 variant, or both."""
     arguments = export_parser().parse_args(words)
-    output = Path(arguments.output)
+    output = Path(arguments.output or arguments.checkpoint)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
+    if Path(arguments.checkpoint) != output:
+        export_checkpoint(arguments, output)
+    elif not arguments.int8:
+        raise UsageError(f"{output} is exported already: give a checkpoint, or --int8 SPEC")
+    if arguments.int8:
+        export_quantised(arguments, output)
+
+
+def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
+    """The ONNX file and its card, with scores measured on the exported file itself."""
     state = load_checkpoint(Path(arguments.checkpoint))
     network = load_network(Path(arguments.checkpoint))
     if arguments.stacks is not None:
@@ -190,6 +205,25 @@ def calibrated_graph(network: StackedHourglass, task: str, specs: list[str]) -> 
     people = [person for spec in specs for person in load_set(spec).people]
     runner = torch_runner(PoseGraph(network), torch.device("cpu"))
     return PoseGraph(network, torch.from_numpy(calibrate(runner, network.config.size, people)))
+
+
+def export_quantised(arguments: argparse.Namespace, output: Path) -> None:
+    """The INT8 variant, and what the card says of it, scores measured in INT8 among that."""
+    from livepose.model.export_int8 import export_int8
+
+    model = find_model(str(output))
+    people = [person for spec in arguments.int8 for person in load_set(spec).people]
+    chosen = people[:: max(1, len(people) // CALIBRATION)][:CALIBRATION]
+    path, apart_px = export_int8(model, true_crops(chosen, model.size))
+    scored = score_model(str(output), "auto", arguments.score, "int8")
+    about = {
+        "file": path.name,
+        "calibrated_on": {"data": arguments.int8, "people": len(chosen)},
+        "median_px_off": round(apart_px, 3),
+        "scores": {spec: scores.as_dict() for spec, scores in scored.items()},
+    }
+    card_path = add_to_card(output, {"int8": about})
+    print(f"wrote {path} and {card_path}; half its joints are within {apart_px:.2f} px of fp32's")
 
 
 def train_parser() -> Parser:
@@ -239,6 +273,7 @@ def eval_parser() -> Parser:
         "--model", default="auto", help="a released model, an .onnx, or a checkpoint .pt"
     )
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     return parser
@@ -249,8 +284,17 @@ def export_parser() -> Parser:
         prog="livepose export",
         description="Writes a checkpoint's averaged weights as NAME.onnx with a model card.",
     )
-    parser.add_argument("checkpoint", help="checkpoint.pt of a run folder")
-    parser.add_argument("output", metavar="NAME.onnx")
+    parser.add_argument(
+        "checkpoint", help="checkpoint.pt of a run folder; with --int8 also an exported NAME.onnx"
+    )
+    parser.add_argument("output", metavar="NAME.onnx", nargs="?")
+    parser.add_argument(
+        "--int8",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="also write NAME.int8.onnx, calibrated on people of this data set; may be repeated",
+    )
     parser.add_argument(
         "--score",
         action="append",

@@ -41,11 +41,17 @@ def predict(
     for start in range(0, len(people), batch):
         part = people[start : start + batch]
         squares = crops.squares_of(np.stack([p.box_xyxy for p in part]))
-        cut = [crops.cut(p.image.load(), squares[i : i + 1], size)[0] for i, p in enumerate(part)]
-        joints = run(np.stack(cut))
+        joints = run(true_crops(part, size))
         out[start : start + len(part), :, :2] = crops.to_frame(joints[..., :2], squares, size)
         out[start : start + len(part), :, 2] = joints[..., 2]
     return out
+
+
+def true_crops(people: Sequence[Person], size: int) -> npt.NDArray[np.uint8]:
+    """The crops uint8 [N, size, size, 3] RGB of people's true boxes."""
+    squares = crops.squares_of(np.stack([p.box_xyxy for p in people]))
+    each = zip(people, squares, strict=True)
+    return np.concatenate([crops.cut(p.image.load(), square[None], size) for p, square in each])
 
 
 def evaluate(run: Runner, size: int, people: Sequence[Person]) -> Scores:
