@@ -65,6 +65,10 @@ with colours up to twice as strange. Colours are mixed while one person passes a
 ABSENT = 0.15
 """Added to the cost of a pose for who has been missed: those in sight keep theirs."""
 
+STILL = 0.03
+"""Body sizes that the next box must differ by: a crop that moves with every noise in the pose
+makes more of it, and of two answers now one and now the other."""
+
 COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
@@ -166,7 +170,9 @@ class Track:
         limit = 0.1 * size_of(box)
         self.speed = np.clip(speed, -limit, limit).astype(np.float32)
         self.missed, self.hidden = 0, False
-        self.box = steadied(self.box, box) + np.tile(self.speed, 2)
+        moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
+        if np.abs(moved_box - self.box).max() > STILL * size_of(box):
+            self.box = moved_box
         self.joints_xy = pose.joints_xy + self.speed
 
     def miss(self, others: Sequence[Boxes]) -> None:
