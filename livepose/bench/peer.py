@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.bench.contender import Clip
-from livepose.bench.measure import Samples, memory_mib
+from livepose.bench.machine import memory_mib
+from livepose.bench.measure import Samples
 from livepose.errors import EngineError
 from livepose.skeleton import INDEX
 from livepose.training.datasets import Person
