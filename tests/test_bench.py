@@ -1,6 +1,7 @@
 """The meter is right: percentiles, a null engine, rates, stages, the report."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from livepose.bench import levels
 from livepose.bench.command import main
 from livepose.bench.contender import Clip, Contender, NullEngine, parse_spec
 from livepose.bench.levels import RealTime, engine_level, live_level, pipeline_level
-from livepose.bench.machine import Neighbours
+from livepose.bench.machine import Neighbours, cpu_s
 from livepose.bench.measure import Budget, Samples, measure, percentiles
 from livepose.bench.stages import STAGES
 from livepose.errors import UsageError
@@ -133,7 +134,7 @@ def test_a_devices_events_are_the_stages_and_the_rest_is_launching(null: Contend
 def test_who_else_used_the_processor_is_told(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     stat.write_text("cpu 100 0 0 100 0 0 0 0 0 0\ncpu0 1\n")
-    neighbours = Neighbours(stat)
+    neighbours = Neighbours(stat=stat)
     used_s = time.process_time()
     while time.process_time() < used_s + 0.2:
         pass
@@ -142,6 +143,14 @@ def test_who_else_used_the_processor_is_told(tmp_path: Path) -> None:
     assert neighbours.share() == pytest.approx(0.4, abs=0.05)
     stat.unlink()
     assert neighbours.share() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+def test_a_processs_time_is_read() -> None:
+    used_s = time.process_time()
+    while time.process_time() < used_s + 0.1:
+        pass
+    assert cpu_s(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
 
 
 def test_a_clip_has_no_jump() -> None:

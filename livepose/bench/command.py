@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from livepose.bench.accuracy import score
 from livepose.bench.arguments import LEVELS, add_arguments, budget_of, check, main_spec, sweeps_of
-from livepose.bench.contender import open_contender, read_clip
+from livepose.bench.contender import Clip, Contender, open_contender, read_clip
 from livepose.bench.contest import run_compared
 from livepose.bench.levels import (
     engine_level,
@@ -47,14 +48,12 @@ def bench(arguments: argparse.Namespace, command: str) -> None:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     report = Report(command, machine())
-    neighbours = Neighbours()
     if arguments.glass:
         run_glass(arguments, report)
     elif arguments.compare or arguments.peer:
         run_compared(arguments, report)
     else:
         run_levels(arguments, report)
-    report.machine["cpu_others"] = neighbours.share()
     print_report(console, report)
     if arguments.json:
         write_json(arguments.json, report)
@@ -64,35 +63,59 @@ def bench(arguments: argparse.Namespace, command: str) -> None:
 
 def run_levels(arguments: argparse.Namespace, report: Report) -> None:
     """The levels asked for, at each pace, and the sweeps."""
-    budget = budget_of(arguments)
     levels = arguments.level or (() if arguments.sweep else LEVELS)
     sources = arguments.source or ["test"]
-    clip = read_clip(sources) if arguments.sweep or set(levels) != {"live"} else None
     spec = main_spec(arguments)
-    if clip is not None:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        contender: Contender | None = None
+        neighbours = Neighbours()
+        if arguments.sweep or set(levels) != {"live"}:
+            clip = read_clip(sources)
             contender = open_contender(spec)
             stack.callback(contender.close)
-            for fps in (pace or None for pace in arguments.pace):
-                if "engine" in levels:
-                    for batch in arguments.batch:
-                        report.rows.append(engine_level(contender, clip, budget, fps, batch))
-                if "pipeline" in levels:
-                    row = pipeline_level(contender, clip, budget, fps, arguments.max_people)
-                    report.rows.append(row)
-            report.rows.sort(key=lambda row: LEVELS.index(row.level))
-            score(arguments.accuracy, report.rows, {spec.text: contender})
-            for what in sweeps_of(arguments):
-                try:
-                    report.sweeps.append(SWEEPS[what](contender, clip, budget))
-                except EngineError as e:
-                    if what in arguments.sweep:
-                        raise
-                    report.left_out[f"--sweep {what}"] = str(e)
-    if "live" in levels:
-        for source in sources:
-            opened = partial(open_live, source)
-            report.rows.append(live_level(spec, opened, source, budget, arguments.max_people))
+            measure_levels(arguments, report, levels, contender, clip)
+            measure_sweeps(arguments, report, contender, clip)
+        if "live" in levels:
+            for source in sources:
+                opened = partial(open_live, source)
+                row = live_level(spec, opened, source, budget_of(arguments), arguments.max_people)
+                report.rows.append(row)
+        report.cpu_others = neighbours.share()
+        if contender is not None:
+            scored = [row for row in report.rows if row.level != "live"]
+            score(arguments.accuracy, scored, {spec.text: contender})
+
+
+def measure_levels(
+    arguments: argparse.Namespace,
+    report: Report,
+    levels: Sequence[str],
+    contender: Contender,
+    clip: Clip,
+) -> None:
+    """Engine and pipeline at each pace."""
+    budget = budget_of(arguments)
+    for fps in (pace or None for pace in arguments.pace):
+        if "engine" in levels:
+            for batch in arguments.batch:
+                report.rows.append(engine_level(contender, clip, budget, fps, batch))
+        if "pipeline" in levels:
+            row = pipeline_level(contender, clip, budget, fps, arguments.max_people)
+            report.rows.append(row)
+    report.rows.sort(key=lambda row: LEVELS.index(row.level))
+
+
+def measure_sweeps(
+    arguments: argparse.Namespace, report: Report, contender: Contender, clip: Clip
+) -> None:
+    """What was asked for by name must be measured; of all, what can be."""
+    for what in sweeps_of(arguments):
+        try:
+            report.sweeps.append(SWEEPS[what](contender, clip, budget_of(arguments)))
+        except EngineError as e:
+            if what in arguments.sweep:
+                raise
+            report.left_out[f"--sweep {what}"] = str(e)
 
 
 def run_glass(arguments: argparse.Namespace, report: Report) -> None:

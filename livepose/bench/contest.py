@@ -12,6 +12,7 @@ from livepose.bench.compare import BLOCK, Block, interleave, joined, ratio_of_me
 from livepose.bench.contender import Clip, Contender, open_contender, parse_spec, read_clip
 from livepose.bench.everything import base_of, every_spec, open_possible
 from livepose.bench.levels import known
+from livepose.bench.machine import Neighbours
 from livepose.bench.report import Report
 from livepose.bench.stages import Pipeline
 from livepose.errors import EngineError, UsageError
@@ -69,7 +70,9 @@ def run_contest(
     if peer is not None:
         peer.send_clip(clip)
         blocks[PEER_NAME] = partial(peer.block, clip)
+    neighbours = Neighbours(*([peer.pid] if peer else []))
     taken = interleave(blocks, budget_of(arguments), BLOCK)
+    report.cpu_others = neighbours.share()
     for name in blocks:
         facts = {"source": clip.description, "block": BLOCK}
         row = joined(level, name, taken[name], facts)

@@ -28,7 +28,8 @@ LEVELS = (
 @dataclass(slots=True, eq=False)
 class Report:
     """One run of `livepose bench`. `command`: the line that repeats it. `left_out`: what could
-    not be measured, and why.
+    not be measured, and why. `cpu_others`: the share of all cores' time that other processes took
+    while it was measured.
     """
 
     command: str
@@ -38,6 +39,7 @@ class Report:
     sweeps: list[Sweep] = field(default_factory=list)
     glass: Glass | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    cpu_others: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, raw samples included, ready for JSON."""
@@ -49,6 +51,7 @@ class Report:
             "sweeps": [sweep.as_dict() for sweep in self.sweeps],
             "glass": self.glass.as_dict() if self.glass else None,
             "left_out": self.left_out,
+            "cpu_others": self.cpu_others,
         }
 
 
@@ -59,7 +62,9 @@ def print_report(console: Console, report: Report) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     say(f"$ {report.command}")
-    say(", ".join(f"{key} {shown(value)}" for key, value in report.machine.items()))
+    say(", ".join(f"{key} {value}" for key, value in report.machine.items()))
+    if report.cpu_others is not None:
+        say(f"other processes took {report.cpu_others:.1%} of the processor meanwhile")
     if report.rows:
         console.print(rows_table(report.rows))
         say(LEVELS)
@@ -77,11 +82,6 @@ def print_report(console: Console, report: Report) -> None:
         console.print(glass_table(report.glass))
     for what, reason in report.left_out.items():
         say(f"not measured: {what}: {reason}")
-
-
-def shown(value: object) -> str:
-    """A value of `machine`; floats are shares or loads."""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def new_table(title: str, words: Sequence[str], figures: Sequence[str], caption: str = "") -> Table:
