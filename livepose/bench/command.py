@@ -68,20 +68,22 @@ def run_levels(arguments: argparse.Namespace, report: Report) -> None:
     spec = main_spec(arguments)
     with ExitStack() as stack:
         contender: Contender | None = None
-        neighbours = Neighbours()
         if arguments.sweep or set(levels) != {"live"}:
             clip = read_clip(sources)
             contender = open_contender(spec)
             stack.callback(contender.close)
+        neighbours = Neighbours()
+        if contender is not None:
             measure_levels(arguments, report, levels, contender, clip)
-            measure_sweeps(arguments, report, contender, clip)
         if "live" in levels:
             for source in sources:
                 opened = partial(open_live, source)
                 row = live_level(spec, opened, source, budget_of(arguments), arguments.max_people)
                 report.rows.append(row)
-        report.cpu_others = neighbours.share()
+        if report.rows:
+            report.cpu_others = neighbours.share()
         if contender is not None:
+            measure_sweeps(arguments, report, contender, clip)
             scored = [row for row in report.rows if row.level != "live"]
             score(arguments.accuracy, scored, {spec.text: contender})
 

@@ -64,7 +64,7 @@ def print_report(console: Console, report: Report) -> None:
     say(f"$ {report.command}")
     say(", ".join(f"{key} {value}" for key, value in report.machine.items()))
     if report.cpu_others is not None:
-        say(f"other processes took {report.cpu_others:.1%} of the processor meanwhile")
+        say(others(report.cpu_others))
     if report.rows:
         console.print(rows_table(report.rows))
         say(LEVELS)
@@ -82,6 +82,10 @@ def print_report(console: Console, report: Report) -> None:
         console.print(glass_table(report.glass))
     for what, reason in report.left_out.items():
         say(f"not measured: {what}: {reason}")
+
+
+def others(share: float) -> str:
+    return f"other processes took {share:.1%} of the processor meanwhile"
 
 
 def new_table(title: str, words: Sequence[str], figures: Sequence[str], caption: str = "") -> Table:
@@ -123,9 +127,16 @@ HEADINGS = tuple(name.removesuffix("_ms") for name in PERCENTILES)
 
 
 def contender_lines(rows: Sequence[Row]) -> list[str]:
-    """What each name stands for, and on which data it was scored."""
+    """What each name stands for, on which data it was scored, and what became of live frames."""
     lines = {}
     for row in rows:
+        if row.level == "live":
+            facts = row.facts
+            lines[f"live {facts['source']}"] = (
+                f"live, {facts['source']}: the first frame shown "
+                f"{facts['start_to_first_shown_ms']:.0f} ms after the start; {facts['captured']} "
+                f"frames captured, {facts['used']} used, {facts['dropped']} dropped"
+            )
         if "engine" in row.facts:
             lines[row.name] = f"{row.name}: model {row.facts['model']}, {row.facts['engine']}"
         elif "mediapipe" in row.facts:
@@ -176,6 +187,8 @@ def sweep_table(sweep: Sweep) -> Table:
         f"p50 = {start_ms:.2f} ms + {slope_ms:.3f} ms a {sweep.unit}: {FIT}; a median is off it "
         f"by {sweep.off_ms:.2f} ms at most"
     )
+    if sweep.cpu_others is not None:
+        caption += f"; {others(sweep.cpu_others)}"
     headings = (f"{sweep.unit}s", "n", *HEADINGS, f"ms a {sweep.unit}")
     title = f"cost of {sweep.what}, level {sweep.rows[0].level}, ms"
     table = new_table(title, ("what",), headings, caption)

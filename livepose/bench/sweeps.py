@@ -17,6 +17,7 @@ import numpy.typing as npt
 from livepose.bench.compare import interleave, joined, timed
 from livepose.bench.contender import BenchEstimator, Clip, Contender, open_contender
 from livepose.bench.levels import known
+from livepose.bench.machine import Neighbours
 from livepose.bench.measure import Budget, Row
 from livepose.bench.stages import Pipeline
 from livepose.errors import EngineError
@@ -40,13 +41,14 @@ Work = Callable[[int], object]
 class Sweep:
     """p50 by `values`, in `unit`s; what one unit more costs is the slope of a straight line.
 
-    A row is of all units of its step together. level, what: what a sample is.
+    A sample is of all units of its step together. cpu_others: see `machine.Neighbours`.
     """
 
     what: str
     unit: str
     values: list[float]
     rows: list[Row]
+    cpu_others: float | None = None
 
     @property
     def line(self) -> tuple[float, float]:
@@ -72,6 +74,7 @@ class Sweep:
             "slope_ms": slope_ms,
             "fit": FIT,
             "largest_residual_ms": self.off_ms,
+            "cpu_others": self.cpu_others,
             "rows": [row.as_dict() for row in self.rows],
         }
 
@@ -185,12 +188,14 @@ def sweep(
 ) -> Sweep:
     """All steps interleaved, so that drift of the machine is no slope."""
     works = {name: timed(work) for name, (_, work) in steps.items()}
+    neighbours = Neighbours()
     blocks = interleave(works, budget, block=2)
+    cpu_others = neighbours.share()
     rows = [
         joined(level, f"{contender.spec.text}, {name}", blocks[name], known(contender))
         for name, (contender, _) in steps.items()
     ]
-    return Sweep(what, unit, list(values), rows)
+    return Sweep(what, unit, list(values), rows, cpu_others)
 
 
 def places(people: int, width: int, height: int) -> npt.NDArray[np.float32]:
