@@ -78,6 +78,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print(ratios_table(report.ratios))
     for sweep in report.sweeps:
         console.print(sweep_table(sweep))
+        say(slope_line(sweep))
     if report.glass:
         console.print(glass_table(report.glass))
     for what, reason in report.left_out.items():
@@ -181,22 +182,25 @@ def ratios_table(ratios: Sequence[Ratio]) -> Table:
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """A line a step, the slope below."""
-    start_ms, slope_ms = sweep.line
-    caption = (
-        f"p50 = {start_ms:.2f} ms + {slope_ms:.3f} ms a {sweep.unit}: {FIT}; a median is off it "
-        f"by {sweep.off_ms:.2f} ms at most"
-    )
-    if sweep.cpu_others is not None:
-        caption += f"; {others(sweep.cpu_others)}"
+    """A line a step."""
     headings = (f"{sweep.unit}s", "n", *HEADINGS, f"ms a {sweep.unit}")
     title = f"cost of {sweep.what}, level {sweep.rows[0].level}, ms"
-    table = new_table(title, ("what",), headings, caption)
+    table = new_table(title, ("what",), headings)
     for value, row in zip(sweep.values, sweep.rows, strict=True):
         each_ms = float(np.median(row.samples.ms)) / value
         count = str(len(row.samples.ms))
         table.add_row(row.name, f"{value:.4g}", count, *figures(row.samples.ms), f"{each_ms:.2f}")
     return table
+
+
+def slope_line(sweep: Sweep) -> str:
+    """What one unit more costs, and how well that says it."""
+    start_ms, slope_ms = sweep.line
+    line = (
+        f"p50 = {start_ms:.2f} ms + {slope_ms:.3f} ms a {sweep.unit}: {FIT}; a median is off it "
+        f"by {sweep.off_ms:.2f} ms at most"
+    )
+    return line if sweep.cpu_others is None else f"{line}; {others(sweep.cpu_others)}"
 
 
 def glass_table(glass: Glass) -> Table:
