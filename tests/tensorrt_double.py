@@ -144,10 +144,15 @@ class Stream(Counted):
         self.handle = world.handle()
         self.pending: list[Callable[[], None]] = []
         self.captured: list[Callable[[], None]] | None = None
+        self.queued = 0
         world.streams[self.handle] = self
 
     def _queue(self, work: Callable[[], None]) -> None:
-        (self.pending if self.captured is None else self.captured).append(work)
+        if self.captured is not None:
+            self.captured.append(work)
+            return
+        self.pending.append(work)
+        self.queued += 1
 
     def synchronize(self) -> None:
         world.need_context("cuStreamSynchronize")
@@ -162,10 +167,11 @@ class Event(Counted):
     def __init__(self, flags: int = 0) -> None:
         super().__init__()
         self._stream: Stream | None = None
+        self._queued = 0
 
     def record(self, stream: Stream) -> "Event":
         world.need_context("cuEventRecord")
-        self._stream = stream
+        self._stream, self._queued = stream, stream.queued
         return self
 
     def synchronize(self) -> "Event":
@@ -177,7 +183,7 @@ class Event(Counted):
 
     def time_till(self, other: "Event") -> float:
         assert other._stream is self._stream is not None and not self._stream.pending
-        return 0.25
+        return 0.25 * (other._queued - self._queued)
 
 
 class DeviceAllocation:
@@ -286,6 +292,7 @@ class LibCuda:
             return 719
         world.launches += 1
         world.streams[stream].pending += world.graphs[exec_.value]
+        world.streams[stream].queued += 1
         return 0
 
     def cuGraphExecDestroy(self, exec_: Any) -> int:

@@ -1,87 +1,43 @@
-"""The meter is right: percentiles, a null engine, rates, ratios, the glass loop, the report."""
+"""The meter is right: percentiles, a null engine, rates, stages, the report."""
 
 import json
-import sys
+import os
 import time
-from collections import deque
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from livepose.bench import levels
 from livepose.bench.command import main
-from livepose.bench.compare import interleave, ratio_of_medians, timed
-from livepose.bench.contender import Clip, Contender, open_contender, parse_spec
-from livepose.bench.glass import measure_glass
-from livepose.bench.levels import (
-    Pipeline,
-    RealTime,
-    engine_level,
-    live_level,
-    make_estimator,
-    pipeline_level,
-)
+from livepose.bench.contender import Clip, Contender, NullEngine, parse_spec
+from livepose.bench.levels import RealTime, engine_level, live_level, pipeline_level
+from livepose.bench.machine import Neighbours, cpu_s
 from livepose.bench.measure import Budget, Samples, measure, percentiles
-from livepose.bench.peer import NOWHERE, Peer, to_joints
-from livepose.bench.sweeps import places, sweep_people
-from livepose.capture import Frame, SourceInfo
-from livepose.errors import EngineError, SourceError, UsageError
-from livepose.record import VideoWriter
-from livepose.skeleton import INDEX
-
-SIZE_WH = (160, 120)
-FPS = 50.0
-PICTURE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-CLIP = Clip([np.roll(PICTURE, i, axis=1) for i in range(5)], 30.0, "made up")
-QUICK = Budget(count=20, warm_up=2)
-
-
-class FixedRate:
-    """A live source that gives a frame every 1 / fps, on the dot."""
-
-    live = True
-
-    def __init__(self, fps: float) -> None:
-        self.info = SourceInfo("made up", SIZE_WH, fps=fps)
-        self._gap_s = 1 / fps
-        self._due_s = time.monotonic()
-        self._index = 0
-
-    def read(self) -> Frame | None:
-        self._due_s += self._gap_s
-        time.sleep(max(0.0, self._due_s - time.monotonic()))
-        self._index += 1
-        picture = self.picture()
-        return Frame(picture, self._index - 1, self._index * self._gap_s, time.monotonic())
-
-    def picture(self) -> np.ndarray:
-        return PICTURE
-
-    def close(self) -> None:
-        pass
+from livepose.bench.stages import STAGES
+from livepose.errors import UsageError
+from tests.bench_doubles import (
+    CLIP,
+    PICTURE,
+    QUICK,
+    FixedRate,
+    null_contender,
+    until_true,
+    write_video,
+)
 
 
 @pytest.fixture
 def null() -> Contender:
-    return open_contender(parse_spec("null:5ms"))
+    return null_contender(5)
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = str(tmp_path_factory.mktemp("video") / "clip.mkv")
-    writer = VideoWriter(path, SIZE_WH, FPS)
-    for i, image in enumerate(CLIP.images):
-        writer.write(image, i / FPS)
-    writer.close()
-    return path
-
-
-def until_true(check: "partial[bool]", tries: int = 3) -> bool:
-    """A busy machine may spoil one measurement, not three in a row."""
-    return any(check() for _ in range(tries))
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mkv")
 
 
 def test_a_null_engine_of_5_ms_is_measured_within_0_3_ms(null: Contender) -> None:
@@ -139,16 +95,62 @@ def test_the_budget_is_kept(budget: Budget, least: int) -> None:
 
 def test_the_stages_add_up_and_warm_up_is_in_none(null: Contender) -> None:
     row = pipeline_level(null, CLIP, QUICK)
-    parts = np.sum([row.stages[stage] for stage in ("crop", "engine", "track")], axis=0)
-    assert parts.shape == row.samples.ms.shape == (20,)
-    # What is not in a stage is the meter's own bookkeeping.
-    assert (parts <= row.samples.ms).all()
-    assert np.median(row.samples.ms - parts) < 0.3
-    assert min(row.stages["engine"]) >= 5
-    assert len(row.stages["find"]) == levels.FINDS
-    # Following: one call of the engine a frame; searching, two: what is found is looked at again.
-    assert min(row.stages["find"]) >= 10
+    assert list(row.stages) == ["find", "crop", "compute", "track", "new scene", "draw"]
+    parts = sum(np.sum(row.stages[stage]) for stage in ("find", "crop", "compute", "track"))
+    # What is in no stage is the meter's own bookkeeping.
+    assert 0 <= row.samples.ms.sum() - parts < 0.3 * len(row.samples.ms)
+    assert row.samples.ms.shape == (20,)
+    assert len(row.stages["compute"]) == len(row.stages["track"]) == 20
+    assert min(row.stages["compute"]) >= 5
+    # The finder looks at every sixth frame; a frame without a look is no look of 0 ms.
+    assert len(row.stages["find"]) == len([i for i in range(3, 23) if (i - 1) % 6 == 0])
+    assert len(row.stages["new scene"]) == levels.FINDS
+    # A scene is searched with two calls: what is found is looked at again.
+    assert min(row.stages["new scene"]) >= 10
     assert row.facts["mean_people"] >= 1
+
+
+def test_what_a_cpu_engine_does_not_do_is_absent_and_not_zero(null: Contender) -> None:
+    row = pipeline_level(null, CLIP, QUICK)
+    assert not {"upload", "download", "launch"} & set(row.stages)
+    assert set(row.facts["no_stages"]) == {"upload", "download"}
+
+
+class DeviceDouble(NullEngine):
+    """Says of each run of 5 ms what a device's events would."""
+
+    device_ms: ClassVar = {"upload": 0.5, "compute": 3.0, "download": 0.25}
+
+
+def test_a_devices_events_are_the_stages_and_the_rest_is_launching(null: Contender) -> None:
+    row = pipeline_level(replace(null, engine=DeviceDouble(0.005)), CLIP, QUICK)
+    assert list(row.stages) == [*STAGES, "new scene", "draw"]
+    for stage, ms in DeviceDouble.device_ms.items():
+        assert row.stages[stage] == [ms] * 20
+    assert min(row.stages["launch"]) >= 5 - 3.75
+    assert "no_stages" not in row.facts
+
+
+def test_who_else_used_the_processor_is_told(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu 100 0 0 100 0 0 0 0 0 0\ncpu0 1\n")
+    neighbours = Neighbours(stat=stat)
+    used_s = time.process_time()
+    while time.process_time() < used_s + 0.2:
+        pass
+    # 60 ticks of 10 ms busy, 10 of them stolen, and 40 idle; 20 were this process's own.
+    stat.write_text("cpu 150 0 0 140 0 0 0 10 0 0\ncpu0 1\n")
+    assert neighbours.share() == pytest.approx(0.4, abs=0.05)
+    stat.unlink()
+    assert neighbours.share() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+def test_a_processs_time_is_read() -> None:
+    used_s = time.process_time()
+    while time.process_time() < used_s + 0.1:
+        pass
+    assert cpu_s(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
 
 
 def test_a_clip_has_no_jump() -> None:
@@ -191,188 +193,6 @@ def test_a_contender_that_makes_no_sense_is_refused(text: str) -> None:
         parse_spec(text)
 
 
-def test_contenders_take_turns_in_rotated_order_on_the_same_frames() -> None:
-    log: list[tuple[str, int]] = []
-
-    def block(name: str, turns: Sequence[int]) -> Samples:
-        log.extend((name, i) for i in turns)
-        return Samples(np.ones(len(turns)), np.ones(len(turns)))
-
-    taken = interleave({n: partial(block, n) for n in "abc"}, Budget(count=6, warm_up=0), block=2)
-    assert "".join(name for name, _ in log) == "aabbcc" + "bbccaa" + "ccaabb"
-    for name in "abc":
-        assert [i for n, i in log if n == name] == list(range(6))
-        assert [len(b.ms) for b in taken[name]] == [2, 2, 2]
-
-
-def test_the_interval_of_a_ratio_covers_the_truth_and_survives_drift() -> None:
-    rng = np.random.default_rng(0)
-    drift = np.linspace(1, 3, 80)[:, None]
-    blocks = {
-        name: [Samples(ms, ms) for ms in drift * scale * rng.gamma(50, 1 / 50, (80, 5))]
-        for name, scale in (("base", 10.0), ("twice", 20.0), ("same", 10.0))
-    }
-    twice = ratio_of_medians("twice", "base", blocks)
-    assert twice.low < 2 < twice.high
-    assert twice.ratio == pytest.approx(2, rel=0.08)
-    same = ratio_of_medians("same", "base", blocks)
-    assert same.low < 1 < same.high
-    assert twice.high - twice.low < 0.5
-
-
-def test_null_engines_compare_as_their_delays() -> None:
-    slow, quick = (open_contender(parse_spec(f"null:{ms}ms")) for ms in (9, 3))
-    blocks = {c.spec.text: timed(Pipeline(c, CLIP)) for c in (slow, quick)}
-    taken = interleave(blocks, Budget(count=20, warm_up=4))
-    ratio = ratio_of_medians("null:9ms", "null:3ms", taken)
-    assert 1.3 < ratio.ratio < 4
-
-
-def test_more_people_cost_more(null: Contender) -> None:
-    boxes = places(8, 640, 480)
-    assert boxes.shape == (8, 4)
-    assert (boxes[:, 2] > boxes[:, 0]).all()
-    sweep = sweep_people(null, CLIP, Budget(count=2, warm_up=1))
-    assert [len(row.samples.ms) for row in sweep.rows] == [2] * 8
-    start_ms, _ = sweep.line
-    assert start_ms > 4
-
-
-class SimulatedLoop(FixedRate):
-    """A screen, and a camera that sees it `delay_s` later in a part of its picture."""
-
-    def __init__(self, delay_s: float, fps: float, sees: bool = True) -> None:
-        super().__init__(fps)
-        self._delay_s, self._sees = delay_s, sees
-        self._shown: deque[tuple[float, bool]] = deque([(0.0, False)])
-        self.closed = False
-
-    def show(self, marker: bool) -> None:
-        if marker != self._shown[-1][1]:
-            self._shown.append((time.monotonic(), marker))
-
-    def picture(self) -> np.ndarray:
-        seen_s = time.monotonic() - self._delay_s
-        marker = [shown for at_s, shown in self._shown if at_s <= seen_s][-1]
-        picture = PICTURE // 4
-        if marker and self._sees:
-            picture[40:80, 60:120] = 220
-        return picture
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_glass_loop_of_known_delay_is_measured_within_a_frame() -> None:
-    delay_s, fps = 0.08, 60.0
-
-    def check() -> bool:
-        loop = SimulatedLoop(delay_s, fps)
-        make = partial(make_estimator, parse_spec("null:1ms"), 8)
-        glass = measure_glass(loop, lambda: loop, make, flashes=6)
-        assert loop.closed
-        assert len(glass.loop_ms) + glass.missed == 6
-        assert min(glass.outside_ms) >= delay_s * 1e3
-        assert min(glass.livepose_ms) >= 1
-        return (
-            glass.missed == 0
-            and abs(float(np.median(glass.outside_ms)) - delay_s * 1e3) < 1e3 / fps
-        )
-
-    assert until_true(partial(check), tries=2)
-
-
-def test_a_camera_that_looks_elsewhere_is_told() -> None:
-    loop = SimulatedLoop(0.01, 60, sees=False)
-    make = partial(make_estimator, parse_spec("null:1ms"), 8)
-    with pytest.raises(SourceError, match="point it at the window"):
-        measure_glass(loop, lambda: loop, make, flashes=1)
-
-
-def test_the_peers_joints_come_in_our_order_and_nobody_is_wrong_everywhere() -> None:
-    landmarks = np.zeros((2, 33, 3), np.float32)
-    landmarks[0, :, 0] = np.arange(33)
-    landmarks[0, :, 2] = 0.5
-    landmarks[1] = np.nan
-    joints = to_joints(landmarks)
-    assert joints[0, INDEX["r_ankle"], 0] == 28
-    assert joints[0, INDEX["l_wrist"], 0] == 15
-    assert joints[0, INDEX["pelvis"], 0] == 23.5
-    assert joints[0, INDEX["head_top"], 0] == NOWHERE
-    assert (joints[1, :, 0] == NOWHERE).all()
-    assert (joints[1, :, 2] == 0).all()
-
-
-FAKE_MEDIAPIPE = """
-import time
-from types import SimpleNamespace as Bag
-__version__ = "made up"
-
-class Pose:
-    def __init__(self, **options):
-        assert options["model_complexity"] == 1
-    def __enter__(self):
-        return self
-    def __exit__(self, *error):
-        pass
-    def process(self, image):
-        time.sleep(0.004)
-        if not image.any():
-            return Bag(pose_landmarks=None)
-        mark = Bag(x=0.25, y=0.5, visibility=1.0)
-        return Bag(pose_landmarks=Bag(landmark=[mark] * 33))
-
-solutions = Bag(pose=Bag(Pose=Pose))
-"""
-
-
-@pytest.fixture
-def fake_mediapipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    (folder / "mediapipe.py").write_text(FAKE_MEDIAPIPE)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
-
-@pytest.mark.usefixtures("fake_mediapipe")
-def test_the_peer_runs_in_its_own_process() -> None:
-    with Peer(sys.executable) as peer:
-        assert peer.facts["mediapipe"] == "made up"
-        peer.send_clip(CLIP)
-        assert peer.facts["first_ms"] >= 4
-        samples = peer.block(CLIP, range(3, 8))
-        assert (samples.ms >= 4).all()
-        assert samples.ms.shape == (5,)
-        crops = np.stack((np.full((64, 64, 3), 9, np.uint8), np.zeros((64, 64, 3), np.uint8)))
-        joints = peer.run(crops)
-    assert joints.shape == (2, 16, 3)
-    assert joints[0, 0].tolist() == [15.5, 31.5, 1]
-    assert (joints[1, :, 2] == 0).all()
-    peer.close()
-
-
-def test_a_peer_that_cannot_run_says_why(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="cannot be started"):
-        Peer(str(tmp_path / "python"))
-    with pytest.raises(EngineError, match=r"No module named 'mediapipe'.*0\.10\.21"):
-        Peer(sys.executable)
-
-
-@pytest.mark.usefixtures("fake_mediapipe")
-def test_the_command_compares_with_the_peer(video: str, tmp_path: Path) -> None:
-    path = tmp_path / "out.json"
-    words = ["--engine", "null:2ms", "--peer", "mediapipe", "--peer-python", sys.executable]
-    main([*words, "--source", video, "--count", "10", "--json", str(path)])
-    report = json.loads(path.read_text())
-    assert [row["name"] for row in report["rows"]] == ["null:2ms", "mediapipe"]
-    assert [row["mean_people"] >= 1 for row in report["rows"]] == [True, True]
-    assert len(report["rows"][0]["stages"]["engine"]["samples_ms"]) == 10
-    (ratio,) = report["ratios"]
-    assert (ratio["name"], ratio["base"]) == ("null:2ms", "mediapipe")
-    low, high = ratio["interval_95"]
-    assert low <= ratio["ratio_of_medians"] <= high
-
-
 def test_the_report_holds_every_sample_and_the_machine(
     video: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -393,6 +213,7 @@ def test_the_report_holds_every_sample_and_the_machine(
     assert rows[1]["items_per_s"] == pytest.approx(4 * rows[1]["samples_per_s"])
     assert {"load_ms", "first_ms"} <= set(rows[0])
     assert "p99" in table
+    assert "no upload of null:1ms" in table
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
@@ -403,6 +224,7 @@ def test_the_report_holds_every_sample_and_the_machine(
         ["--peer", "mediapipe"],
         ["--compare", "null:1ms,null:2ms", "--level", "live"],
         ["--compare", "null:1ms"],
+        ["--compare", "null:1ms,null:2ms", "--batch", "1,2"],
         ["--sweep", "batch", "--glass"],
         ["--batch", "0"],
     ],

@@ -1,5 +1,6 @@
 """Crops: the way to crop pixels and back, and what is in them."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,6 +44,24 @@ def test_a_dot_is_found_where_the_transform_says(side: int) -> None:
         peak = np.array(np.unravel_index(crop.argmax(), crop.shape))[::-1]
         expected = crops.to_crops(np.array([[[150, 141]]], np.float32), squares, 64)[0, 0]
         assert np.abs(peak - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("side", [586, 1300, 2600])
+def test_a_large_square_is_averaged_in_two_steps_and_nothing_moves(side: int) -> None:
+    (square,) = crops.squares_of(np.array([[40, 30, 60, 30 + side * crops.FILL]], np.float32))
+    step = int(crops.halvings(side))
+    assert step > 1
+    assert square[2] % step == 0
+    assert abs(square[2] - side) <= step / 2
+    side = int(square[2])
+    picture = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (side, side))
+    crop = crops.cut(picture, np.array([[0, 0, side]]), 128)[0, ..., ::-1].astype(int)
+    expected = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
+    # Averages are rounded twice, and a pixel on the line between two of the crop's counts for
+    # both by half.
+    assert np.abs(crop - expected).mean() < 1
+    assert np.abs(crop - expected).max() <= 4
+    assert abs((crop - expected).mean()) < 0.5
 
 
 def test_channels_become_rgb_and_outside_is_black() -> None:

@@ -22,6 +22,7 @@ from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 from livepose.models import Model, find_model
 from livepose.runtime import EngineInfo, open_engine
+from livepose.runtime.base import DEVICE_STAGES, device_ms
 from livepose.runtime.hardware import BF16_FEATURES, cpu_features
 from livepose.runtime.selftest import check, make_selftest, read_selftest
 from livepose.synthetic.chance import random_figure
@@ -127,6 +128,9 @@ def test_contract(
         assert joints.shape == (count, 16, 3)
         assert joints.dtype == np.float32
         answers.append(joints)
+        stages = device_ms(engine)
+        assert list(stages) == (list(DEVICE_STAGES) if contender[1] == "cuda" else [])
+        assert all(ms > 0 for ms in stages.values())
     for joints in answers:  # and no run wrote over what an earlier one gave
         apart = np.abs(joints - expected[: len(joints)])
         assert apart[..., :2].max() <= 0.1

@@ -21,6 +21,7 @@ from livepose.errors import EngineError, ModelError
 from livepose.model.export_half import export_half
 from livepose.models import Model, find_model, is_made_from, variant_path
 from livepose.runtime import build, engine_cache
+from livepose.runtime.base import DEVICE_STAGES, device_ms
 from livepose.runtime.tensorrt import TensorRTEngine
 from tests import tensorrt_double
 from tests.tensorrt_double import STRONGLY_TYPED, World
@@ -113,7 +114,7 @@ def test_joints_for_any_number_of_crops(model: Model, world: World) -> None:
         assert joints.dtype == np.float32
         np.testing.assert_allclose(joints, reference(model.path, crops), atol=1e-5)
         slices = -(-count // 8)
-        assert engine.gpu_ms == pytest.approx(0.25 * slices)
+        assert device_ms(engine) == dict.fromkeys(DEVICE_STAGES, 0.25 * slices)
     assert world.launches - launches == 6 + 2 + 3
     engine.close()
     engine.close()
@@ -160,8 +161,8 @@ def test_freed_in_order(model: Model, world: World) -> None:
     memory = ["DeviceAllocation"] * 2 + ["PagelockedHostAllocation"] * 2
     assert world.freed[:6] == ["GraphExec", "IExecutionContext", *memory]
     assert world.freed[6:8] == ["ICudaEngine", "Runtime"]
-    assert sorted(world.freed[8:11]) == ["Event", "Event", "Stream"]
-    assert world.freed[11:] == ["Context"]
+    assert sorted(world.freed[8:13]) == ["Event"] * 4 + ["Stream"]
+    assert world.freed[13:] == ["Context"]
     with pytest.raises(EngineError, match="closed"):
         engine.run(some_crops(1))
 

@@ -13,7 +13,6 @@ from livepose.bench.measure import wait_until
 from livepose.errors import SourceError, UsageError
 from livepose.estimator import PoseEstimator
 from livepose.models import Model, find_model
-from livepose.pose import Pose
 from livepose.runtime import Engine, EngineInfo, open_engine
 from livepose.sources import SourceOptions, open_source
 
@@ -113,27 +112,6 @@ def open_contender(spec: Spec) -> Contender:
     return Contender(spec, model, engine, (loaded_s - start_s) * 1e3, (first_s - loaded_s) * 1e3)
 
 
-class TimedEngine:
-    """An engine that adds up, in `spent_s`, how long its runs took."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.info = engine.info
-        self.spent_s = 0.0
-
-    def warm_up(self) -> None:
-        self._engine.warm_up()
-
-    def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        start_s = time.perf_counter()
-        joints = self._engine.run(crops)
-        self.spent_s += time.perf_counter() - start_s
-        return joints
-
-    def close(self) -> None:
-        self._engine.close()
-
-
 class NullFinder:
     """Beside a null engine: sees one person, in the middle of every frame, at no cost."""
 
@@ -152,18 +130,6 @@ class BenchEstimator(PoseEstimator):
         super().__init__(model=model, engine=engine, max_people=max_people)
         if not model.card:
             self._finder = NullFinder()
-
-
-class StagedEstimator(BenchEstimator):
-    """An estimator that adds up, in `looked_s`, the time from boxes to poses, engine included."""
-
-    looked_s = 0.0
-
-    def _look(self, frame_bgr: Image, boxes_xyxy: npt.NDArray[np.float32]) -> list[Pose]:
-        start_s = time.perf_counter()
-        poses = super()._look(frame_bgr, boxes_xyxy)
-        self.looked_s += time.perf_counter() - start_s
-        return poses
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ live: from a frame's capture stamp to its skeleton drawn, with the threads of th
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from livepose.bench.contender import (
     Contender,
     Image,
     Spec,
-    StagedEstimator,
-    TimedEngine,
     load,
 )
-from livepose.bench.measure import Budget, Row, Samples, measure, memory_mib
+from livepose.bench.machine import memory_mib
+from livepose.bench.measure import Budget, Row, Samples, measure
+from livepose.bench.stages import Pipeline
 from livepose.capture import CaptureThread, Frame, Source
 from livepose.errors import SourceError
 from livepose.estimator import PoseEstimator
@@ -46,45 +46,6 @@ def engine_level(
     )
 
 
-class Pipeline:
-    """Frame in, poses out: calling it with i takes frame i of the clip through the estimator.
-
-    `stages`: ms by stage, a sample a call. crop: boxes to crops and joints back to the frame;
-    engine: its calls; track: the rest, which is following, the finder's look and smoothing.
-    """
-
-    def __init__(self, contender: Contender, clip: Clip, max_people: int = 8) -> None:
-        self._clip = clip
-        self._engine = TimedEngine(contender.engine)
-        self.estimator = StagedEstimator(contender.model, self._engine, max_people)
-        self.stages: dict[str, list[float]] = {"crop": [], "engine": [], "track": []}
-        self.poses: list[Pose] = []
-        self.people: list[int] = []
-
-    def __call__(self, i: int) -> list[Pose]:
-        start_s = time.perf_counter()
-        self._engine.spent_s = self.estimator.looked_s = 0.0
-        self.poses = self.estimator.track(self._clip[i], i / self._clip.fps)
-        all_s = time.perf_counter() - start_s
-        engine_s, look_s = self._engine.spent_s, self.estimator.looked_s
-        for stage, spent_s in (
-            ("crop", look_s - engine_s),
-            ("engine", engine_s),
-            ("track", all_s - look_s),
-        ):
-            self.stages[stage].append(spent_s * 1e3)
-        self.people.append(len(self.poses))
-        return self.poses
-
-    def stages_after(self, warm_up: int) -> dict[str, Sequence[float]]:
-        """The stages without their first samples."""
-        return {stage: ms[warm_up:] for stage, ms in self.stages.items()}
-
-    def facts_after(self, warm_up: int) -> dict[str, Any]:
-        """How many people were followed: one who is lost costs nothing, and is no success."""
-        return {"mean_people": float(np.mean(self.people[warm_up:]))}
-
-
 def pipeline_level(
     contender: Contender,
     clip: Clip,
@@ -94,15 +55,15 @@ def pipeline_level(
 ) -> Row:
     """Frame in, poses out, following people as a video is played.
 
-    The stages crop, engine and track add up to the sample. Measured apart: `find`, the search of
-    a scene of which nothing is known, and `draw`, the skeletons on a copy of the frame.
+    Its stages are those of `stages.py`: they add up to the sample, but for two measured apart.
     """
     pipeline = Pipeline(contender, clip, max_people)
     samples = measure(pipeline, budget, pace_fps)
     facts = known(contender) | pipeline.facts_after(budget.warm_up)
     stages = pipeline.stages_after(budget.warm_up)
     finds, drawings = (Budget(count=count, warm_up=1) for count in (FINDS, DRAWINGS))
-    stages["find"] = measure(lambda i: pipeline.estimator.estimate(clip[i]), finds).ms.tolist()
+    new_scene = measure(lambda i: pipeline.estimator.estimate(clip[i]), finds)
+    stages["new scene"] = new_scene.ms.tolist()
     stages["draw"] = measure(lambda i: draw(clip[i], pipeline.poses), drawings).ms.tolist()
     facts["source"] = clip.description
     return Row("pipeline", contender.spec.text, pace(pace_fps), samples, stages=stages, facts=facts)

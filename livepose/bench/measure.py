@@ -4,15 +4,9 @@ Every sample is kept. Percentiles are numpy's (linear between order statistics),
 (N - 1) / elapsed between the ends of the first and the last sample.
 """
 
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +18,6 @@ PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99, "max_ms": 100}
 
 SPIN_S = 0.002
 """The last part of a precise wait is spent awake: a sleep ends late by up to a tick."""
-
-PACKAGES = ("livepose", "numpy", "opencv-python", "av", "onnxruntime", "openvino", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,46 +134,3 @@ def measure(
         ms.append((end_s - start_s) * 1e3)
         ends_s.append(end_s)
     return Samples(np.array(ms), np.array(ends_s))
-
-
-def memory_mib(process: int | str = "self") -> dict[str, float]:
-    """Resident memory of a process now and at its peak, where the system says."""
-    found: dict[str, float] = {}
-    status = Path(f"/proc/{process}/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        for key, name in (("VmRSS", "rss_mib"), ("VmHWM", "peak_rss_mib")):
-            if key in lines:
-                found[name] = int(lines[key].split()[0]) / 1024
-    return {name: round(value, 1) for name, value in found.items()}
-
-
-def machine() -> dict[str, Any]:
-    """Hardware, versions, date and the command line: what a number needs to be trusted."""
-    return {
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "os": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version for name in PACKAGES if (version := version_of(name)) is not None},
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def cpu_name() -> str:
-    """The processor as its maker calls it, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def version_of(package: str) -> str | None:
-    """The installed version; None where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

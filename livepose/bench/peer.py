@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.bench.contender import Clip
-from livepose.bench.measure import Samples, memory_mib
+from livepose.bench.machine import memory_mib
+from livepose.bench.measure import Samples
 from livepose.errors import EngineError
 from livepose.skeleton import INDEX
 from livepose.training.datasets import Person
@@ -90,10 +91,15 @@ class Peer:
         roomy = [replace(p, box_xyxy=enlarged(p.box_xyxy)) for p in people]
         return evaluate(self.run, CROP_SIZE, roomy)
 
+    @property
+    def pid(self) -> int:
+        """The child's."""
+        return self._process.pid
+
     def facts_after(self, warm_up: int) -> dict[str, Any]:
         """What is known of it, its memory and how often it saw somebody included."""
         people = sum(self._found[warm_up:]) / max(1, len(self._found) - warm_up)
-        return self.facts | memory_mib(self._process.pid) | {"mean_people": people}
+        return self.facts | memory_mib(self.pid) | {"mean_people": people}
 
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """As an engine's: crops uint8 [N, S, S, 3] RGB -> joints float32 [N, 16, 3]."""

@@ -25,9 +25,14 @@ class EngineInfo:
         return f"{self.name} {self.precision} on {self.device}"
 
 
+DEVICE_STAGES = ("upload", "compute", "download")
+"""The parts of a run on a device with memory of its own."""
+
+
 class Engine(Protocol):
     """Runs an exported graph: `crops` in, one output of any name and shape out. Opened by its
-    constructor; used from one thread at a time.
+    constructor; used from one thread at a time. One with a device of its own may have the times
+    of its last run as well, see `device_ms`.
     """
 
     info: EngineInfo
@@ -44,6 +49,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything. Safe to call twice; `run` must not follow."""
+
+
+def device_ms(engine: Engine) -> dict[str, float]:
+    """The `DEVICE_STAGES` of the engine's last `run` in ms, from events on the device.
+
+    Empty where crops need no upload: the engine computes in the memory that they are in.
+    """
+    times: dict[str, float] = getattr(engine, "device_ms", {})
+    return times
 
 
 def check_crops(crops: npt.NDArray[np.uint8], size: int) -> None:

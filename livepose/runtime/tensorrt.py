@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from livepose.errors import EngineError
 from livepose.models import Model
-from livepose.runtime.base import EngineInfo
+from livepose.runtime.base import DEVICE_STAGES, EngineInfo
 from livepose.runtime.build import (
     BUCKETS,
     PrimaryContext,
@@ -43,7 +44,7 @@ NON_BLOCKING = 1
 
 @dataclass(slots=True, eq=False)
 class Bucket:
-    """One batch size: its execution context, memory on both sides, and graph of all three steps.
+    """One batch size: its execution context, memory on both sides, and the graph of its work.
 
     crops uint8 [n, S, S, 3] RGB and joints float32 [n, 16, 3] are pinned host memory.
     """
@@ -72,7 +73,7 @@ class TensorRTEngine:
 
     device: auto, cuda or cuda:N. precision: auto (fp16 where it can be had), fp16 or fp32.
     engine_path: an engine file from elsewhere, which is trusted and never built again.
-    gpu_ms: the GPU's own time for the last `run`, copies included, from device events.
+    device_ms: see `base.device_ms`.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class TensorRTEngine:
         target = find_target(model, gpu, precision)
         import tensorrt as trt
 
-        self.gpu_ms = 0.0
+        self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
         self.info = EngineInfo(f"tensorrt {trt.__version__}", gpu.name, target.precision)
         self._size = model.size
         self._logger = make_logger()
@@ -119,12 +120,11 @@ class TensorRTEngine:
                 f"not {crops.dtype} {list(crops.shape)}"
             )
         joints = np.empty((len(crops), JOINTS, 3), np.float32)
-        gpu_ms = 0.0
+        self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
         with self._cuda_errors("running the engine"), self._context.active():
             for start in range(0, len(crops), BUCKETS[-1]):
                 part = slice(start, start + BUCKETS[-1])
-                gpu_ms += self._run_part(crops[part], joints[part])
-        self.gpu_ms = gpu_ms
+                self._run_part(crops[part], joints[part])
         return joints
 
     def close(self) -> None:
@@ -172,7 +172,8 @@ class TensorRTEngine:
         if tensors != expected_tensors(target.size):
             raise EngineError(f"{target.path.name}: not an engine of a livepose model: {tensors}")
         self._stream = cuda.Stream(NON_BLOCKING)
-        self._events = (cuda.Event(), cuda.Event())
+        # At the beginning and behind each stage.
+        self._events = [cuda.Event() for _ in range(len(DEVICE_STAGES) + 1)]
 
     def _deserialize(self, plan: bytes, path: Path) -> "trt.ICudaEngine":
         assert self._runtime is not None
@@ -182,22 +183,29 @@ class TensorRTEngine:
             raise EngineRefusedError(f"{path.name}: TensorRT does not load it ({why})")
         return engine
 
-    def _run_part(self, crops: npt.NDArray[np.uint8], joints: npt.NDArray[np.float32]) -> float:
-        """Fill `joints` for at most a full bucket of crops; gives the GPU's milliseconds."""
+    def _run_part(self, crops: npt.NDArray[np.uint8], joints: npt.NDArray[np.float32]) -> None:
+        """Fill `joints` for at most a full bucket of crops, and add to `device_ms`."""
+        import pycuda.driver as cuda
+
         count = next(n for n in BUCKETS if n >= len(crops))
         if count not in self._buckets:
             self._make_bucket(count)
         bucket = self._buckets[count]
-        start, end = self._events
+        begun, uploaded, computed, downloaded = self._events
         # Rows beyond the crops keep what they held: their joints are not looked at.
         bucket.crops[: len(crops)] = crops
-        start.record(self._stream)
+        begun.record(self._stream)
+        cuda.memcpy_htod_async(bucket.device_crops, bucket.crops, self._stream)
+        uploaded.record(self._stream)
         assert bucket.graph is not None
         bucket.graph.launch(self._stream.handle)
-        end.record(self._stream)
-        end.synchronize()
+        computed.record(self._stream)
+        cuda.memcpy_dtoh_async(bucket.joints, bucket.device_joints, self._stream)
+        downloaded.record(self._stream)
+        downloaded.synchronize()
         joints[:] = bucket.joints[: len(crops)]
-        return float(start.time_till(end))
+        for stage, (before, after) in zip(DEVICE_STAGES, pairwise(self._events), strict=True):
+            self.device_ms[stage] += before.time_till(after)
 
     def _make_bucket(self, count: int) -> None:
         """Memory and an execution context for one batch size, and its work as a CUDA graph.
@@ -237,10 +245,10 @@ class TensorRTEngine:
 
         def enqueue() -> None:
             assert bucket.context is not None
-            cuda.memcpy_htod_async(bucket.device_crops, bucket.crops, self._stream)
             self._check(bucket.context.execute_async_v3(self._stream.handle), "running the engine")
-            cuda.memcpy_dtoh_async(bucket.joints, bucket.device_joints, self._stream)
 
+        # A copy inside the graph could not be told from the rest by events.
+        cuda.memcpy_htod_async(bucket.device_crops, bucket.crops, self._stream)
         # TensorRT allocates on the first run for a shape, which must not be captured.
         enqueue()
         self._stream.synchronize()

@@ -6,6 +6,7 @@ The network is rebuilt from the model's card, and its weights are read from the 
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from livepose.errors import EngineError, ModelError
 from livepose.models import Model
-from livepose.runtime.base import EngineInfo, check_crops
+from livepose.runtime.base import DEVICE_STAGES, EngineInfo, check_crops
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ INSTALL = "pip install 'livepose[train]'"
 
 class TorchEngine:
     """See `base.Engine`. device: auto (CUDA where there is a GPU), cpu, cuda or cuda:N.
-    precision: auto, fp32, or fp16 on CUDA.
+    precision: auto, fp32, or fp16 on CUDA. device_ms: see `base.device_ms`; empty on the CPU.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
@@ -52,7 +53,14 @@ class TorchEngine:
         self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
         self._buckets: dict[int, Bucket] = {}
         self._stream: torch.cuda.Stream | None = None
+        # At the beginning and behind each stage.
+        self._events: list[torch.cuda.Event] = []
+        self.device_ms: dict[str, float] = {}
         if on_cuda:
+            self._events = [
+                torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+                for _ in range(len(DEVICE_STAGES) + 1)
+            ]
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         name = torch.cuda.get_device_name(self._device) if on_cuda else "cpu"
         self.info = EngineInfo(f"torch {torch.__version__}", name, "fp16" if half else "fp32")
@@ -75,6 +83,7 @@ class TorchEngine:
                     joints = self._forward(torch.from_numpy(crops.copy()))
                     answer: npt.NDArray[np.float32] = joints.numpy()
                     return answer
+                self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
                 most = BUCKETS[-1]
                 parts = [crops[i : i + most] for i in range(0, len(crops), most)]
                 return np.concatenate([self._run_on_cuda(part) for part in parts])
@@ -110,10 +119,17 @@ class TorchEngine:
                 self._buckets[size] = self._capture(size)
             bucket = self._buckets[size]
             bucket.pinned_crops.numpy()[:count] = crops
+            begun, uploaded, computed, downloaded = self._events
+            begun.record()
             bucket.crops.copy_(bucket.pinned_crops, non_blocking=True)
+            uploaded.record()
             bucket.graph.replay()
+            computed.record()
             bucket.pinned_joints.copy_(bucket.joints, non_blocking=True)
+            downloaded.record()
         self._stream.synchronize()
+        for stage, (before, after) in zip(DEVICE_STAGES, pairwise(self._events), strict=True):
+            self.device_ms[stage] += before.elapsed_time(after)
         # A copy: the next run writes over the pinned memory.
         answer: npt.NDArray[np.float32] = bucket.pinned_joints.numpy()[:count].copy()
         return answer
