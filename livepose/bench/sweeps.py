@@ -157,6 +157,7 @@ def write_random(config: dict[str, Any], path: Path) -> None:
     import torch
 
     from livepose.model.export import export_onnx, write_card
+    from livepose.model.graph import PoseGraph
     from livepose.model.hourglass import HourglassConfig, StackedHourglass
 
     with torch.random.fork_rng(devices=[]):
