@@ -167,7 +167,7 @@ def write_random(config: dict[str, Any], path: Path) -> None:
         for name, parameter in network.named_parameters():
             if name.startswith(f"heads.{config['stacks'] - 1}.heatmaps."):
                 parameter.mul_(1e-3)
-    export_onnx(network, path)
+    export_onnx(PoseGraph(network), path)
     write_card(network, path, {})
 
 
