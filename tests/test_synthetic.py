@@ -6,6 +6,7 @@ import pytest
 from livepose.errors import UsageError
 from livepose.skeleton import INDEX
 from livepose.synthetic import SyntheticScene, random_figure
+from livepose.training.datasets import load_set
 
 SMALL = (320, 240)
 TIMES_S = (0.0, 3.1, 6.7, 9.0, 11.3, 13.0, 17.4)
@@ -155,3 +156,13 @@ def test_random_figures_vary_and_state_tells_what_is_in_the_picture() -> None:
     assert state[:, INDEX["thorax"]].mean() > 0.9
     facing = joints[:, INDEX["l_shoulder"], 0] > joints[:, INDEX["r_shoulder"], 0]
     assert 0.5 < facing.mean() < 1
+
+
+def test_covered_people_are_trained_on_by_their_box_alone() -> None:
+    people = load_set("scene:40").people
+    labelled = np.array([np.count_nonzero(person.joints[:, 2]) for person in people])
+    assert len(people) == 100, "one to four in each of 40 pictures"
+    assert (labelled[::10] == 16).all(), "who is alone is covered by nobody"
+    assert (labelled == 0).any() and ((labelled > 8) & (labelled < 16)).any()
+    assert not ((labelled > 0) & (labelled < 8)).any()
+    assert all((person.box_xyxy[2:] > person.box_xyxy[:2]).all() for person in people)
