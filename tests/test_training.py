@@ -199,6 +199,10 @@ def test_train_eval_export_commands(
         scores = json.loads(capsys.readouterr().out)[spec]
         assert scores["people"] == 12
         assert scores["pck"]["all14"] == pytest.approx(card["scores"][spec]["pck"]["all14"])
+    curve = tmp_path / "reliability.png"
+    assert main(["eval", spec, "--model", str(onnx), "--plot", str(curve)]) == 0
+    assert cv2.imread(str(curve)).std() > 10
+    assert main(["eval", spec, "--model", str(onnx), "--plot", "/nowhere/curve.png"]) == 5
 
 
 def test_a_run_begins_with_a_models_weights(lsp: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from livepose.training.finder_trainer import (
     score_finder,
 )
 from livepose.training.loop import Report, Trainer
-from livepose.training.plot import plot_curve
+from livepose.training.plot import plot_curve, plot_reliability
 
 CALIBRATION = 200
 """People whose crops INT8 is calibrated on, evenly spread over the data sets that are given."""
@@ -114,6 +114,12 @@ def evaluate_model(words: list[str]) -> None:
         return
     for spec, scores in scored.items():
         print_scores(Console(), spec, scores)
+    if arguments.plot:
+        poses = {spec: s for spec, s in scored.items() if isinstance(s, Scores)}
+        if not poses:
+            raise UsageError("--plot: a finder has no joints whose scores could be right")
+        plot_reliability(poses, Path(arguments.plot))
+        print(f"wrote {arguments.plot}")
 
 
 def score_model(
@@ -275,6 +281,9 @@ def eval_parser() -> Parser:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--plot", metavar="PATH", help="draw how many joints of each score are right (.png, .svg)"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     return parser
 

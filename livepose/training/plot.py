@@ -1,7 +1,11 @@
-"""The curve of a training run as a picture."""
+"""Pictures of a training run's curve and of how far a model's scores can be trusted."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+from livepose.errors import OutputError
+from livepose.training.evaluate import Scores
 
 
 def plot_curve(folder: Path) -> Path:
@@ -32,3 +36,32 @@ def plot_curve(folder: Path) -> Path:
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
+
+
+def plot_reliability(scored: Mapping[str, Scores], path: Path) -> None:
+    """By data set, how many joints of a score are right (PCK@0.2), and how many joints there are.
+
+    Honest scores lie on the diagonal.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    left.plot((0, 1), (0, 1), color="grey", linewidth=1, label="score = share")
+    for spec, scores in scored.items():
+        mean, share, count = zip(*scores.reliability, strict=True)
+        (line,) = left.plot(mean, share, marker="o", label=spec)
+        right.plot(mean, count, marker="o", color=line.get_color())
+    left.set(xlabel="score", ylabel="share of joints that is right", xlim=(0, 1), ylim=(0, 1))
+    right.set(xlabel="score", ylabel="joints", xlim=(0, 1), yscale="log")
+    left.legend(fontsize="small")
+    left.grid(alpha=0.3)
+    right.grid(alpha=0.3)
+    try:
+        figure.savefig(path, dpi=100)
+    except (OSError, ValueError) as e:
+        raise OutputError(f"{path}: cannot be written ({e})") from e
+    finally:
+        plt.close(figure)
