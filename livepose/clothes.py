@@ -13,7 +13,7 @@ from livepose.skeleton import INDEX
 Colours = npt.NDArray[np.float32]
 """float32 [3, 3]: L, a, b (CIE Lab) of the head, the trunk and the thighs; nan where unseen."""
 
-SEEN = 0.25
+SEEN = 0.08
 """Score from which a joint says where a part of the body is."""
 
 STRANGE = 45.0

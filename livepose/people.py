@@ -25,10 +25,13 @@ Look = Callable[[Boxes], list[Pose]]
 Wear = Callable[[Pose], Colours]
 """The colours of a person of the current frame."""
 
-FOUND = 0.6
-"""A new person's `Pose.score`, at least."""
+FOUND = 0.53
+"""A new person's `Pose.score`, at least: half of their best joints are right."""
 
-KEPT = 0.4
+GLIMPSED = 0.25
+"""At least, from the finder's box; from a tighter box the pose may well reach `FOUND`."""
+
+KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
 GRACE = 8
@@ -40,7 +43,7 @@ HIDDEN = 45
 NEWCOMERS_EVERY = 6
 """While there is room for more people the finder looks at every so many frames."""
 
-SEEN = 0.25
+SEEN = 0.08
 """Score from which a joint helps to place the next box."""
 
 PAD = 0.1
@@ -125,7 +128,7 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
     boxes = find()
     if not len(boxes):
         return []
-    poses = distinct(look(boxes), FOUND * 0.7, max_people)
+    poses = distinct(look(boxes), GLIMPSED, max_people)
     closer = [box for pose in poses if (box := box_around(pose)) is not None]
     return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
 

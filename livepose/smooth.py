@@ -19,7 +19,7 @@ DERIVATIVE_CUTOFF_HZ = 1.5
 JUMP = 0.5
 """Body sizes a joint moves in one frame for the filter to start anew there."""
 
-SURE = 0.35
+SURE = 0.15
 """Joint score from which a new place counts in full; below, the last one is trusted more."""
 
 LEAST = 0.4
