@@ -256,7 +256,7 @@ def test_an_unsure_joint_is_moved_less_than_a_sure_one() -> None:
     smoother = Smoother()
     box = np.array([0, 0, 100, 200], np.float32)
     scores = np.full(16, 0.9, np.float32)
-    scores[0] = 0.1
+    scores[0] = 0.03
     smoother([Pose(np.zeros((16, 2), np.float32), scores, box, 0.9, 1)], 0.0)
     (pose,) = smoother([Pose(np.full((16, 2), 4, np.float32), scores, box, 0.9, 1)], 1 / 30)
     assert (pose.joints_xy[0] > 0).all() and (pose.joints_xy[0] < 0.5 * pose.joints_xy[1]).all()
