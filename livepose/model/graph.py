@@ -76,6 +76,15 @@ def calibrated(heights: Tensor, calibration: Tensor) -> Tensor:
     return (odds * calibration[:, 0] + calibration[:, 1]).sigmoid()
 
 
+def decode_calibrated(heatmaps: Tensor, calibration: Tensor | None) -> Tensor:
+    """As `decode`, with the calibrated score where there is a calibration, float32 [K, 2]."""
+    joints = decode(heatmaps)
+    if calibration is None:
+        return joints
+    score = calibrated(joints[..., 2], calibration)
+    return torch.cat((joints[..., :2], score.unsqueeze(2)), dim=2)
+
+
 class PoseGraph(nn.Module):
     """uint8 [N, S, S, 3] RGB -> float32 [N, K, 3]: x, y in crop pixels, score in 0..1.
 
@@ -91,8 +100,4 @@ class PoseGraph(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         crops = normalise(crops, self.network.config.mean)
-        joints = decode(self.network(crops)[-1].float())
-        if self.calibration is None:
-            return joints
-        score = calibrated(joints[..., 2], self.calibration)
-        return torch.cat((joints[..., :2], score.unsqueeze(2)), dim=2)
+        return decode_calibrated(self.network(crops)[-1].float(), self.calibration)

@@ -6,6 +6,7 @@ The network is rebuilt from the model's card, and its weights are read from the 
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class TorchEngine:
         network = load_weights(model).to(self._device, dtype)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._size = model.size
-        self._decode = decoder(model)
+        self._decode = decoder(model, self._device)
         self._pixels = pixel_table(network.config.mean).to(self._device, dtype)
         self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
         self._buckets: dict[int, Bucket] = {}
@@ -171,12 +172,18 @@ class Bucket:
     pinned_joints: "Tensor"
 
 
-def decoder(model: Model) -> "Callable[[Tensor], Tensor]":
-    """What makes joints, or a finder's boxes, of the network's maps."""
-    from livepose.model.finder import decode_boxes
-    from livepose.model.graph import decode
+def decoder(model: Model, device: "torch.device") -> "Callable[[Tensor], Tensor]":
+    """What makes joints, with the calibration on the card, or a finder's boxes of the maps."""
+    import torch
 
-    return decode_boxes if model.card.get("task") == "finder" else decode
+    from livepose.model.finder import decode_boxes
+    from livepose.model.graph import decode_calibrated
+
+    if model.card.get("task") == "finder":
+        return decode_boxes
+    stored = model.card.get("calibration")
+    calibration = None if stored is None else torch.tensor(stored, device=device)
+    return partial(decode_calibrated, calibration=calibration)
 
 
 def find_device(device: str) -> "torch.device":

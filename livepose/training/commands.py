@@ -188,8 +188,9 @@ def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
         "task": task,
         "selftest": make_selftest(network.config.size, reference),
     }
-    if arguments.calibrate:
+    if isinstance(graph, PoseGraph) and graph.calibration is not None:
         checked["calibrated_on"] = arguments.calibrate
+        checked["calibration"] = graph.calibration.tolist()
     card_path = write_card(network, output, checked)
     scored = score_model(str(output), "auto", arguments.score)
     about = checked | {
