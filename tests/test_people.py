@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from livepose.clothes import Colours
+from livepose.clothes import STRANGE, Colours
 from livepose.people import (
     GRACE,
     NEWCOMERS_EVERY,
     SAME,
     Boxes,
+    Track,
     Tracker,
     alike,
     box_around,
@@ -95,6 +96,67 @@ def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
         (pose,) = tracker.step(world, world.find, naked)
         assert pose.id == 1
     assert (world.looks, world.finds) == ([1] * 30, 0)
+
+
+def test_who_keeps_still_keeps_their_box_and_who_walks_does_not() -> None:
+    world = World([(200, 150)])
+    tracker = Tracker(1)
+    boxes = []
+
+    def look(asked: Boxes) -> list[Pose]:
+        boxes.append(asked[0])
+        return world(asked)
+
+    rng = np.random.default_rng(1)
+    for _ in range(20):  # two pixels to and fro, of a body of 200
+        world.people = [(200 + rng.uniform(-1, 1), 150 + rng.uniform(-1, 1))]
+        tracker.step(look, world.find, naked)
+    assert all((box == boxes[-1]).all() for box in boxes[5:])
+    for i in range(10):
+        world.people = [(200 + 8.0 * i, 150)]
+        tracker.step(look, world.find, naked)
+    assert boxes[-1][0] - boxes[19][0] > 50
+
+
+def test_who_is_in_sight_keeps_the_pose_that_somebody_missed_fits_as_well() -> None:
+    pose = World([(200, 150)]).pose(np.array((192, 130, 288, 370), np.float32))
+    box = box_around(pose)
+    assert box is not None
+    known = [Track(i, box, pose.joints_xy, naked(pose), missed=i) for i in (0, 1)]
+    assert known[0].cost(pose, naked(pose)) < known[1].cost(pose, naked(pose))
+
+
+def test_strange_colours_are_forgiven_only_where_somebody_was_expected() -> None:
+    pose = World([(200, 150)]).pose(np.array((192, 130, 288, 370), np.float32))
+    box = box_around(pose)
+    assert box is not None
+    mine = np.zeros((3, 3), np.float32)
+    mixed = mine + (0, 0.6 * STRANGE, 0)
+    here = Track(1, box, pose.joints_xy, mine)
+    assert np.isfinite(here.cost(pose, mixed.astype(np.float32)))
+    aside = replace(here, joints_xy=pose.joints_xy + 0.2 * float((box[2:] - box[:2]).max()))
+    gone = replace(here, missed=3)
+    for other in (aside, gone):
+        assert np.isinf(other.cost(pose, mixed.astype(np.float32)))
+        assert np.isfinite(other.cost(pose, mine))
+
+
+def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> None:
+    """A stranger stands where a followed person was: new at once, not when that one is given up."""
+    world = World([(100, 150), (500, 150)])
+    left = np.zeros((3, 3), np.float32)
+
+    def wear(pose: Pose) -> Colours:
+        return left if pose.joints_xy[0, 0] < 300 else np.zeros((3, 3), np.float32)
+
+    tracker = Tracker(8)
+    assert {pose.id for pose in tracker.step(world, world.find, wear)} == {1, 2}
+    kept = min(tracker._tracks, key=lambda track: track.box[0]).id
+    left = np.full((3, 3), 2 * STRANGE, np.float32)
+    ids: set[int] = set()
+    for _ in range(3):
+        ids |= {pose.id for pose in tracker.step(world, world.find, wear)}
+    assert ids == {3 - kept, 3}
 
 
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:

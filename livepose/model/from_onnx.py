@@ -7,36 +7,19 @@ changes nothing, `restore_norms` then gives it the statistics of real crops.
 import torch
 from torch import Tensor, nn
 
-from livepose.errors import ModelError
-from livepose.model.hourglass import HourglassConfig, StackedHourglass
+from livepose.model.hourglass import StackedHourglass
 from livepose.models import Model
-
-PREFIX = "network."
+from livepose.runtime.torch import load_weights
 
 
 def load_onnx(model: Model) -> StackedHourglass:
     """The network of an exported model, in evaluation mode; gives what the file gives."""
-    import onnx
-    from onnx.numpy_helper import to_array
-
-    network = StackedHourglass(HourglassConfig.from_dict(model.card["network"])).eval()
-    weights = {
-        init.name.removeprefix(PREFIX): torch.from_numpy(to_array(init).copy()).float()
-        for init in onnx.load(str(model.path)).graph.initializer
-        if init.name.startswith(PREFIX)
-    }
-    for name, norm in norms_of(network).items():
-        if f"{name}.running_mean" not in weights:
-            weights |= {f"{name}.{key}": value for key, value in unchanging(norm).items()}
-    state = network.state_dict()
-    counters = {name: value for name, value in state.items() if value.ndim == 0}
-    wanted = {name: value.shape for name, value in state.items() if value.ndim}
-    found = {name: value.shape for name, value in weights.items() if name in wanted}
-    if found != wanted:
-        strange = sorted(name for name, shape in wanted.items() if found.get(name) != shape)
-        raise ModelError(f"{model.path}: its weights are not those of its card ({strange[0]})")
-    network.load_state_dict({name: weights[name] for name in wanted} | counters)
-    return network
+    network = load_weights(model)
+    for name, norm in norms_of(StackedHourglass(network.config)).items():
+        if isinstance(network.get_submodule(name), nn.Identity):
+            norm.load_state_dict(unchanging(norm))
+            network.set_submodule(name, norm)
+    return network.eval()
 
 
 def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:

@@ -7,6 +7,7 @@ from within, and has a CUDA context of its own.
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,8 @@ class BackgroundBuild:
         self._began_s = time.monotonic()
         words = ["build", os.fspath(model.path.resolve())]
         words += ["--device", device, "--precision", precision]
+        # A file and not a pipe, which nobody reads before the end: full, it would stop the build.
+        self._told = tempfile.TemporaryFile("w+")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "livepose", *words],
@@ -46,10 +49,10 @@ class BackgroundBuild:
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=self._told,
             )
         except OSError as e:
+            self._told.close()
             raise EngineError(f"`livepose build` cannot be started ({e.strerror})") from e
 
     def done(self) -> bool:
@@ -62,7 +65,8 @@ class BackgroundBuild:
         Says what the build had to say, why an older engine was not good for example.
         Raises EngineError with the reason where there is no engine; nothing is built here.
         """
-        lines = self._process.communicate()[1].splitlines()
+        self._told.seek(0)
+        lines = self._told.read().splitlines()
         told = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
         if self._process.returncode:
             why = told[-1] if told else f"the build ended with code {self._process.returncode}"
@@ -82,8 +86,7 @@ class BackgroundBuild:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._told.close()
 
 
 def open_built(model: Model, device: str, precision: str) -> Engine:
