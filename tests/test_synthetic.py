@@ -6,6 +6,7 @@ import pytest
 from livepose.errors import UsageError
 from livepose.skeleton import INDEX
 from livepose.synthetic import SyntheticScene, random_figure
+from livepose.synthetic.body import reach
 from livepose.training.datasets import load_set
 
 SMALL = (320, 240)
@@ -156,6 +157,34 @@ def test_random_figures_vary_and_state_tells_what_is_in_the_picture() -> None:
     assert state[:, INDEX["thorax"]].mean() > 0.9
     facing = joints[:, INDEX["l_shoulder"], 0] > joints[:, INDEX["r_shoulder"], 0]
     assert 0.5 < facing.mean() < 1
+
+
+def test_speakers_show_their_hands_and_no_knees() -> None:
+    people = load_set("speaker:60").people
+    joints = np.stack([person.joints for person in people])
+    assert (
+        joints[:, [INDEX[n] for n in ("l_knee", "r_knee", "l_ankle", "r_ankle")], 2] == -1
+    ).all(), "out of the picture, not unlabelled"
+    heads = joints[:, [INDEX["head_top"], INDEX["thorax"], INDEX["upper_neck"]], 2]
+    assert (heads == 1).all()
+    wrists = joints[:, [INDEX["l_wrist"], INDEX["r_wrist"]]]
+    assert 0.7 < (wrists[..., 2] == 1).mean() < 1
+    # Some hands are before the face: between neck and crown, within the shoulders' width.
+    neck, crown = joints[:, INDEX["upper_neck"]], joints[:, INDEX["head_top"]]
+    wide = np.abs(joints[:, INDEX["l_shoulder"], 0] - joints[:, INDEX["r_shoulder"], 0])
+    across = np.abs(wrists[..., 0] - neck[:, None, 0]) < wide[:, None] / 3
+    height = (wrists[..., 1] < neck[:, None, 1]) & (wrists[..., 1] > crown[:, None, 1])
+    assert 0.02 < (across & height).mean() < 0.4
+
+
+def test_limbs_reach_what_is_asked_for() -> None:
+    start, end = np.array([0.2, 1.4, 0.0]), np.array([0.1, 1.2, 0.3])
+    upper, lower = reach(start, end, np.array([0.3, -1.0, 0.0]), (0.29, 0.255))
+    np.testing.assert_allclose(np.linalg.norm([upper, lower], axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(start + 0.29 * upper + 0.255 * lower, end, atol=1e-9)
+    assert upper[1] < -0.5, "the elbow bends down"
+    far, lower = reach(start, start + [2.0, 0, 0], np.array([0.0, -1.0, 0.0]), (0.29, 0.255))
+    assert far[0] > 0.99 and lower[0] > 0.99
 
 
 def test_covered_people_are_trained_on_by_their_box_alone() -> None:

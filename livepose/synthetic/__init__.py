@@ -6,10 +6,10 @@ paint.py     solids into pixels
 draw.py      a figure into a picture
 backdrop.py  what is behind
 motion.py    stances over time       ->  scene.py: SyntheticScene
-chance.py    people at random        ->  random_figure
+chance.py    people at random        ->  random_figure, random_speaker
 """
 
-from livepose.synthetic.chance import random_figure
+from livepose.synthetic.chance import random_figure, random_speaker
 from livepose.synthetic.scene import SyntheticScene
 
-__all__ = ["SyntheticScene", "random_figure"]
+__all__ = ["SyntheticScene", "random_figure", "random_speaker"]

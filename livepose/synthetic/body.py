@@ -95,6 +95,8 @@ class Body:
 
 THIGH: Final = 0.43
 SHIN: Final = 0.42
+UPPER_ARM: Final = 0.29
+FOREARM: Final = 0.255
 ANKLE: Final = 0.09
 """Lengths of an adult in metres; ANKLE is the height of the ankle over the floor."""
 
@@ -119,11 +121,11 @@ def pose_body(build: Build, stance: Stance) -> Body:
         x = out * 0.172 * scale * build.shoulders
         shoulder = thorax + chest @ [x - out * 0.4 * lift, lift, 0]
         hip = pelvis @ [out * 0.095 * scale * build.hips, 0, 0]
-        elbow = shoulder + 0.29 * arms * upper_arms[side]
+        elbow = shoulder + UPPER_ARM * arms * upper_arms[side]
         knee = hip + THIGH * legs * thighs[side]
         leg = hip, knee, knee + SHIN * legs * shins[side]
         joints[[2, 1, 0] if side == 0 else [3, 4, 5]] = leg
-        arm = shoulder, elbow, elbow + 0.255 * arms * forearms[side]
+        arm = shoulder, elbow, elbow + FOREARM * arms * forearms[side]
         joints[[12, 11, 10] if side == 0 else [13, 14, 15]] = arm
         # The toes point where the knee bends away from, square to the shin.
         ahead = pelvis[:, 2] + 0.15 * out * pelvis[:, 0] + 0.8 * (thighs[side] - shins[side])
@@ -134,15 +136,17 @@ def pose_body(build: Build, stance: Stance) -> Body:
     return Body(build, joints, waist, pelvis, chest, head, toes, fingers)
 
 
-def leg_to(hip: Vec, ankle: Vec, ahead: Vec, leg_scale: float) -> tuple[Vec, Vec]:
-    """Directions of thigh and shin that bring a leg from hip to ankle, the knee bent to `ahead`.
+def reach(start: Vec, end: Vec, ahead: Vec, lengths: tuple[float, float]) -> tuple[Vec, Vec]:
+    """Directions of the two bones that bring a limb from start to end, its joint bent to `ahead`.
 
-    An ankle out of reach is aimed at with the leg all but straight.
+    lengths: of the upper and the lower bone. An end out of reach is aimed at with the limb all
+    but straight, one too near with it all but folded.
     """
-    thigh, shin = THIGH * leg_scale, SHIN * leg_scale
-    line = unit(ankle - hip)
-    reach = min(float(np.linalg.norm(ankle - hip)), 0.9995 * (thigh + shin))
-    cosine = (thigh**2 + reach**2 - shin**2) / (2 * thigh * reach)
+    upper, lower = lengths
+    line = unit(end - start)
+    far = float(np.linalg.norm(end - start))
+    far = float(np.clip(far, 1.02 * abs(upper - lower) + 0.01, 0.9995 * (upper + lower)))
+    cosine = (upper**2 + far**2 - lower**2) / (2 * upper * far)
     bend = unit(ahead - (ahead @ line) * line)
-    upper = cosine * line + np.sqrt(max(1 - cosine**2, 0.0)) * bend
-    return upper, unit(hip + reach * line - (hip + thigh * upper))
+    first = cosine * line + np.sqrt(max(1 - cosine**2, 0.0)) * bend
+    return first, unit(start + far * line - (start + upper * first))

@@ -1,12 +1,27 @@
 """People by chance: bodies, clothes, stances, light and framing for training pictures."""
 
+from dataclasses import replace
 from typing import Final
 
 import cv2
 import numpy as np
 
 from livepose.synthetic.backdrop import Rng, anything, colour
-from livepose.synthetic.body import OUT, Body, Build, Stance, Vec, pose_body, rotation, unit
+from livepose.synthetic.body import (
+    FOREARM,
+    FOREARMS,
+    HANGING,
+    OUT,
+    UPPER_ARM,
+    Body,
+    Build,
+    Stance,
+    Vec,
+    pose_body,
+    reach,
+    rotation,
+    unit,
+)
 from livepose.synthetic.draw import Camera, draw_figure
 from livepose.synthetic.figure import Look
 from livepose.synthetic.paint import F32, U8, Light
@@ -208,5 +223,60 @@ def random_figure(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8, 
             break
     picture = anything(rng, size_wh)
     camera = _frame(rng, body, size_wh)
+    joints = draw_figure(picture, body, random_look(rng), camera, random_light(rng))
+    return develop(rng, picture), joints
+
+
+HANDS: Final = (
+    ((-0.15, 0.35), (-0.35, -0.02), (0.15, 0.45)),
+    ((-0.08, 0.16), (0.02, 0.26), (0.15, 0.32)),
+    ((-0.1, 0.25), (-0.58, -0.33), (0.12, 0.4)),
+    ((0.2, 0.5), (-0.1, 0.35), (0.05, 0.4)),
+)
+"""Where a wrist may be, metres from the thorax: outwards, up, forward. Before the chest, before
+the face, in the lap or at the hip, and raised at the side."""
+
+
+def _gesture(rng: Rng, build: Build, side: int) -> tuple[Vec, Vec]:
+    """Directions of upper arm and forearm that bring a hand before the body, or hanging."""
+    out = OUT[side]
+    if rng.random() < 0.15:
+        down = rng.normal(0, 0.12, (2, 3))
+        return unit(HANGING[side] + down[0]), unit(FOREARMS[side] + down[1])
+    place = HANDS[rng.choice(len(HANDS), p=(0.35, 0.25, 0.25, 0.15))]
+    wrist = np.array([rng.uniform(*span) for span in place]) * (out, 1, 1) * build.height
+    shoulder = np.array([out * 0.172 * build.shoulders * build.height, 0, 0])
+    elbow_to = np.array([out * rng.uniform(0.2, 1.2), -1, rng.uniform(-0.5, 0.2)])
+    size = build.height * build.arms
+    return reach(shoulder, wrist, elbow_to, (UPPER_ARM * size, FOREARM * size))
+
+
+def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8, F32]:
+    """Somebody before a webcam who speaks with their hands: down to the hips at most, from the
+    front; answers as `random_figure`.
+    """
+    build = random_build(rng)
+    for _ in range(8):
+        arms = [_gesture(rng, build, side) for side in (0, 1)]
+        stance = Stance(
+            root=rotation(rng.normal(0, 0.35), rng.normal(0.03, 0.1), rng.normal(0, 0.06)),
+            chest=rotation(rng.normal(0, 0.15), rng.normal(0.05, 0.1), rng.normal(0, 0.08)),
+            head=rotation(*(rng.normal(0, 1, 3) * [0.35, 0.2, 0.12]).tolist()),
+            upper_arms=np.array([arms[0][0], arms[1][0]]),
+            forearms=np.array([arms[0][1], arms[1][1]]),
+        )
+        body = pose_body(build, stance)
+        if not _buried(body):
+            break
+    body = replace(body, fingers=unit(body.fingers + rng.normal(0, 0.35, (2, 3))))
+    picture = anything(rng, size_wh)
+    width, height = size_wh
+    # The picture ends somewhere between the ribs and just below the hips.
+    top = body.joints[9, 1] + rng.uniform(0.03, 0.5) * build.height
+    bottom = rng.uniform(-0.22, 0.22) * build.height
+    metre_px = height / (top - bottom)
+    across = width * np.clip(rng.normal(0.5, 0.1), 0.3, 0.7) - metre_px * body.joints[7, 0]
+    eye = width / 2, height / 2
+    camera = Camera((float(across), metre_px * top), metre_px, float(rng.uniform(1.2, 4)), eye)
     joints = draw_figure(picture, body, random_look(rng), camera, random_light(rng))
     return develop(rng, picture), joints

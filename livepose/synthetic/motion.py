@@ -9,10 +9,12 @@ from livepose.synthetic.body import (
     FOREARMS,
     HANGING,
     OUT,
+    SHIN,
+    THIGH,
     Build,
     Stance,
     Vec,
-    leg_to,
+    reach,
     rotation,
     unit,
 )
@@ -113,7 +115,7 @@ def exercise(build: Build, time_s: float) -> tuple[Stance, Vec]:
     for side, out in enumerate(OUT):
         hip = pelvis + root @ [out * 0.095 * size * build.hips, 0, 0]
         ahead = root @ [0.25 * out, 0, 1.0]
-        upper, lower = leg_to(hip, feet[side], ahead, legs)
+        upper, lower = reach(hip, feet[side], ahead, (THIGH * legs, SHIN * legs))
         thighs[side], shins[side] = root.T @ upper, root.T @ lower
     arms = np.array([_arm(RIGHT_ARM, t, 0), _arm(LEFT_ARM, t, 1)])
     stance = Stance(

@@ -22,6 +22,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "coco": read_coco,
     "mpii": read_mpii,
     "synthetic": read_synthetic,
+    "speaker": read_synthetic,
     "scene": read_scenes,
 }
 
@@ -41,7 +42,7 @@ def load_set(spec: str) -> PoseSet:
         that came with Convolutional Pose Machines; the pictures are in images/ beside it or one
         folder up. SELECTION: "train" or "val", for files which hold both.
     synthetic: PATH is a number: so many pictures of the drawn figure, always the same.
-
+    speaker: the same of somebody before a webcam, hands before chest, face and hips.
     scene: PATH is a number: so many pictures of one to four drawn people in a room.
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.

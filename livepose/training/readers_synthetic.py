@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from livepose.errors import DataError
-from livepose.synthetic import SyntheticScene, random_figure
+from livepose.synthetic import SyntheticScene, random_figure, random_speaker
 from livepose.training.readers_common import Image, PoseSet, make_person
 
 SIZE_WH = (256, 256)
@@ -25,12 +25,16 @@ class DrawnImage:
 
 
 def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
-    """That many random figures, always the same ones; joints out of the picture are absent."""
+    """That many random figures, always the same ones; joints out of the picture are absent.
+
+    Of kind `speaker` they are before a webcam, of another in any stance.
+    """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
-        raise DataError(f"{kind}:{path}: give how many figures to draw, as in synthetic:1000")
+        raise DataError(f"{kind}:{path}: give how many figures to draw, as in {kind}:1000")
+    draw = random_speaker if kind == "speaker" else random_figure
     people = []
     for i in range(int(path.name)):
-        image, joints = random_figure(np.random.default_rng((7, i)), SIZE_WH)
+        image, joints = draw(np.random.default_rng((7, i)), SIZE_WH)
         name = f"{kind} figure {i}"
         person = make_person(DrawnImage(name, image), joints)
         if person is not None:
