@@ -4,13 +4,26 @@ Normalising and decoding are here and nowhere else, so that torch, ONNX and ever
 the very same arithmetic. Targets for training use the same pixel convention (`to_heatmap`).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from livepose.model.hourglass import MEAN, StackedHourglass
+from livepose.skeleton import FLIP_ORDER
 
 STRIDE = 4
 """Crop pixels per heatmap cell."""
+
+TARGET_MEAN = (1 + 2 * math.exp(-0.5)) / 3
+"""Of the three cells about the middle of a target, a Gaussian of 1 cell and height 1."""
+
+SHARED = 3.0
+"""Cells within which the left and the right joint are at one place."""
+
+YIELD = 0.1
+"""What one of them loses at most by going elsewhere, as a share of a target's height."""
 
 SCALE = 0.25
 """About the standard deviation of pixels in 0..1; one number for the three channels."""
@@ -36,17 +49,54 @@ def to_crop(heatmap_px: Tensor) -> Tensor:
     return (heatmap_px + 0.5) * STRIDE - 0.5
 
 
-def decode(heatmaps: Tensor) -> Tensor:
-    """Heatmaps float32 [N, K, h, w] -> joints float32 [N, K, 3]: x, y in crop pixels, score.
+def neighbourhoods(heatmaps: Tensor) -> Tensor:
+    """The mean of 3x3 cells about each cell, as a share of what it is in a target's middle.
 
-    The peak, refined by a parabola through the logarithms of it and its two neighbours on
-    each axis: exact for a Gaussian, as in DARK (Zhang et al., CVPR 2020) with a diagonal
-    Hessian. At the border the parabola through the three outermost cells is used. The score
-    is the height of the peak, limited to 0..1.
+    float32 [N, K, h, w] -> the same. A border's cells have no neighbour beyond it: there the mean
+    is along the border only, so that peaks stay where they are.
+    """
+    rows = avg_pool2d(heatmaps, (1, 3), stride=1) / TARGET_MEAN
+    rows = torch.cat((heatmaps[..., :1], rows, heatmaps[..., -1:]), dim=3)
+    columns = avg_pool2d(rows, (3, 1), stride=1) / TARGET_MEAN
+    return torch.cat((rows[..., :1, :], columns, rows[..., -1:, :]), dim=2)
+
+
+def peaks(flat: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Height and index of each joint's peak, [N, K] each, of maps [N, K, h*w].
+
+    Left and right of one joint share a place only if both want nothing else: where they do, the
+    one that loses less by its best place elsewhere goes there, if it loses at most `YIELD`.
+    """
+    height, peak = flat.max(dim=2)
+    across = torch.tensor(FLIP_ORDER, device=flat.device)
+    other = peak[:, across].unsqueeze(2)
+    cells = torch.arange(flat.shape[2], device=flat.device)
+    dx = cells % width - other % width
+    dy = torch.div(cells, width, rounding_mode="floor") - torch.div(
+        other, width, rounding_mode="floor"
+    )
+    near = dx * dx + dy * dy < SHARED * SHARED
+    second_height, second = torch.where(near, torch.zeros_like(flat), flat).max(dim=2)
+    loss = height - second_height
+    shared = near.gather(2, peak.unsqueeze(2)).squeeze(2)
+    # In the middle of the body a joint is its own other side: it loses no less than that.
+    yields = shared & (loss < YIELD) & (loss < loss[:, across])
+    return torch.where(yields, second_height, height), torch.where(yields, second, peak)
+
+
+def decode(heatmaps: Tensor) -> Tensor:
+    """Heatmaps float32 [N, 16, h, w] -> joints float32 [N, 16, 3]: x, y in crop pixels, score.
+
+    Where most of the map is within a cell, not where its one highest cell is: a joint within
+    reach is right, and a broad hill holds it more often than a lone spike. The peak of
+    `neighbourhoods` is refined by a parabola through the logarithms of it and its two
+    neighbours on each axis: nearly exact for a Gaussian, as in DARK (Zhang et al., CVPR 2020)
+    with a diagonal Hessian. At the border the parabola through the three outermost cells is
+    used. The score is the height of that peak, limited to 0..1.
     """
     h, w = heatmaps.shape[2:]
-    flat = heatmaps.flatten(2)  # [N, K, h*w]
-    score, peak = flat.max(dim=2)  # [N, K]
+    flat = neighbourhoods(heatmaps).flatten(2)  # [N, 16, h*w]
+    score, peak = peaks(flat, w)  # [N, 16]
     x, y = peak % w, torch.div(peak, w, rounding_mode="floor")
     cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
     logs = flat.clamp(min=1e-4).log()
