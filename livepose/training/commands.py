@@ -14,6 +14,7 @@ from rich.table import Table
 
 from livepose.cli import Parser
 from livepose.errors import EngineError, UsageError
+from livepose.estimator import PoseEstimator
 from livepose.finder import Finder
 from livepose.skeleton import GROUPS
 
@@ -24,6 +25,7 @@ except ImportError as e:
 
 from livepose.model.checkpoint import first_stacks, load_checkpoint, load_network
 from livepose.model.export import GRAPHS, add_to_card, export_onnx, write_card
+from livepose.model.finder import MOST_PEOPLE
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass
 from livepose.models import find_model
@@ -40,6 +42,7 @@ from livepose.training.finder_trainer import (
     RunnerEngine,
     score_finder,
 )
+from livepose.training.found import FoundScores, score_found
 from livepose.training.loop import Report, Trainer
 from livepose.training.plot import plot_curve, plot_reliability
 
@@ -108,7 +111,8 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
 def evaluate_model(words: list[str]) -> None:
     """Scores of a model on each data set, as a table or JSON on stdout."""
     arguments = eval_parser().parse_args(words)
-    scored = score_model(arguments.model, arguments.engine, arguments.data, arguments.precision)
+    asked = arguments.model, arguments.engine, arguments.data, arguments.precision
+    scored = (score_search if arguments.find else score_model)(*asked)
     if arguments.json:
         print(json.dumps({spec: s.as_dict() for spec, s in scored.items()}, indent=2))
         return
@@ -117,7 +121,7 @@ def evaluate_model(words: list[str]) -> None:
     if arguments.plot:
         poses = {spec: s for spec, s in scored.items() if isinstance(s, Scores)}
         if not poses:
-            raise UsageError("--plot: a finder has no joints whose scores could be right")
+            raise UsageError("--plot draws the scores of joints in true boxes only")
         plot_reliability(poses, Path(arguments.plot))
         print(f"wrote {arguments.plot}")
 
@@ -142,9 +146,20 @@ def score_model(
     return {spec: evaluate(run, size, s.people) for spec, s in sets.items()}
 
 
-def print_scores(console: Console, title: str, scores: Scores | FinderScores) -> None:
-    if isinstance(scores, FinderScores):
-        console.print(f"{title}: {scores}")
+def score_search(
+    name: str, engine: str, specs: list[str], precision: str = "auto"
+) -> dict[str, FoundScores]:
+    """Scores by data set of what is found without boxes."""
+    if name.endswith(".pt"):
+        raise UsageError(f"--find: {name} is a checkpoint; export it first")
+    sets = {spec: load_set(spec) for spec in specs}
+    with PoseEstimator(name, engine, precision=precision, max_people=MOST_PEOPLE) as estimator:
+        return {spec: score_found(estimator.estimate, s) for spec, s in sets.items()}
+
+
+def print_scores(console: Console, title: str, scores: Scores | FinderScores | FoundScores) -> None:
+    if not isinstance(scores, Scores):
+        console.print(f"{title}: {scores}", soft_wrap=True)
         return
     table = Table(title=f"{title}: {scores.people} people, mean OKS {scores.oks:.3f}")
     table.add_column("joints")
@@ -282,6 +297,11 @@ def eval_parser() -> Parser:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--find",
+        action="store_true",
+        help="whole pictures without boxes: how many people are found and posed (OKS >= 0.5)",
+    )
     parser.add_argument(
         "--plot", metavar="PATH", help="draw how many joints of each score are right (.png, .svg)"
     )
