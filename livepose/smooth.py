@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from livepose.pose import Pose
 
-MIN_CUTOFF_HZ = 1.5
-SPEED_CUTOFF_HZ = 8.0
+MIN_CUTOFF_HZ = 0.9
+SPEED_CUTOFF_HZ = 10.0
 """Added to the cut-off per body size per second of speed."""
 
 DERIVATIVE_CUTOFF_HZ = 1.5

@@ -27,7 +27,7 @@ from livepose.training.loader import BatchLoader, Mixture
 
 Boxes = npt.NDArray[np.float32]
 
-DOUBT = {"synthetic": 1.0, "scene": 1.0, "coco": 0.5}
+DOUBT = {"synthetic": 1.0, "speaker": 1.0, "scene": 1.0, "coco": 0.5}
 """Weight of "nobody" away from labelled people, by kind of data set."""
 
 USUAL_DOUBT = 0.2
