@@ -65,6 +65,16 @@ CLOSE = 0.1
 """Body sizes from where somebody was expected who was seen a frame ago: they are that person,
 with colours up to twice as strange. Colours are mixed while one person passes another."""
 
+YOUNG = 5
+"""Frames that a person has been seen in up to which they may be just coming into the picture:
+the first poses are of a head and say little. Who stands there and is larger is them."""
+
+LARGER = 1.3
+"""Times the size, at least."""
+
+THERE = 0.3
+"""At least that much of the smaller box is in the other."""
+
 ABSENT = 0.15
 """Added to the cost of a pose for who has been missed: those in sight keep theirs."""
 
@@ -136,8 +146,8 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
 @dataclass
 class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected next;
-    `speed` in pixels a frame; `missed` counts frames in a row without them; `hidden` says
-    whether somebody else was in that place.
+    `speed` in pixels a frame; `seen` counts frames with them, `missed` frames in a row without;
+    `hidden` says whether somebody else was in that place.
     """
 
     id: int
@@ -145,13 +155,14 @@ class Track:
     joints_xy: npt.NDArray[np.float32]
     colours: Colours
     speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    seen: int = 1
     missed: int = 0
     hidden: bool = False
 
     def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
         how unlike their colours are. Infinite where it is too far away or, unless there is
-        nobody else, too unlike.
+        nobody else, too unlike; neither counts for who is coming into the picture.
         """
         seen = pose.scores >= SEEN
         if not seen.any():
@@ -159,10 +170,21 @@ class Track:
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
+        if self.seen <= YOUNG and self.grew_to(pose):
+            return away + strange
         most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
         if away > FAR + WIDER * self.missed or (strange > most and not alone):
             return np.inf
         return away + strange + (ABSENT if self.missed else 0.0)
+
+    def grew_to(self, pose: Pose) -> bool:
+        """Whether the pose is in the person's place and larger."""
+        box = box_around(pose)
+        return (
+            box is not None
+            and size_of(box) > LARGER * size_of(self.box)
+            and overlap(self.box, box) > THERE
+        )
 
     def take(self, pose: Pose, box: Boxes) -> None:
         """The person was seen: correct the expectation, and move it on by a frame."""
@@ -172,7 +194,7 @@ class Track:
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
         self.speed = np.clip(speed, -limit, limit).astype(np.float32)
-        self.missed, self.hidden = 0, False
+        self.seen, self.missed, self.hidden = self.seen + 1, 0, False
         moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
         if np.abs(moved_box - self.box).max() > STILL * size_of(box):
             self.box = moved_box
@@ -223,8 +245,9 @@ class Tracker:
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
         self._frames += 1
-        lost = any(track.missed == 1 for track in self._tracks)
         missing = sum(track.missed > 0 for track in self._tracks)
+        # Nobody in sight is as nobody followed: look until somebody is.
+        lost = any(track.missed == 1 for track in self._tracks) or missing == len(self._tracks)
         room = self.max_people - len(self._tracks) + missing
         if room <= 0 or (self._frames % NEWCOMERS_EVERY and not lost):
             return []

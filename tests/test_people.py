@@ -159,6 +159,34 @@ def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> Non
     assert ids == {3 - kept, 3}
 
 
+def test_while_nobody_is_in_sight_the_finder_looks_at_every_frame() -> None:
+    world = World([(60, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find, naked)
+    world.people = []
+    for _ in range(4):
+        assert tracker.step(world, world.find, naked) == []
+    assert world.finds == 1 + 3, "that they are missed is known a frame later"
+    world.people = [(480, 150)]
+    assert [pose.id for pose in tracker.step(world, world.find, naked)] == [2]
+
+
+def test_who_comes_into_the_picture_is_the_head_that_was_seen_first() -> None:
+    whole = World([(200, 150)]).pose(np.array((192, 130, 288, 370), np.float32))
+    head = replace(whole, joints_xy=whole.joints_xy * np.float32(0.3) + (150, 250))
+    box = box_around(head)
+    assert box is not None
+    dark, bright = np.zeros((3, 3), np.float32), np.full((3, 3), 2 * STRANGE, np.float32)
+    coming = Track(1, box, head.joints_xy, dark, seen=2, missed=1)
+    assert np.isfinite(coming.cost(whole, bright))
+    for other in (
+        replace(coming, seen=30),
+        replace(coming, box=box + 300),
+        replace(coming, box=box_around(whole)),
+    ):
+        assert np.isinf(other.cost(whole, bright))
+
+
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
