@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from livepose.runtime import Engine
 
-SURE = 0.2
+SURE = 0.17
 """Least score of a box. Too many boxes cost crops, for the pose network judges them; a person
 who is not in any is not seen at all."""
 
-CERTAIN = 0.45
+CERTAIN = 0.5
 """Least score where people are followed: who is not sure to be one now will be found in one of
 the next frames, and furniture that is taken for a person stays."""
 

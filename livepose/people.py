@@ -73,7 +73,7 @@ LARGER = 1.3
 """Times the size, at least."""
 
 THERE = 0.3
-"""At least that much of the smaller box is in the other."""
+"""More than that share of the smaller box is in the other."""
 
 ABSENT = 0.15
 """Added to the cost of a pose for who has been missed: those in sight keep theirs."""

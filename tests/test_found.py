@@ -54,7 +54,18 @@ def test_small_and_hardly_labelled_people_do_not_count() -> None:
     small, hidden = person("a", 10, size_px=30), person("b", 10, labelled=7)
     scores = score_found(lambda image: [], PoseSet("test", [small, hidden]))
     assert scores.people == 0
-    assert np.isnan(scores.recall)
+    assert scores.recall is None and scores.recall_well_labelled is None
+    assert str(scores) == "nobody who counts, 0.00 reported a picture"
+
+
+def test_one_pose_is_one_persons() -> None:
+    left, right = person("a", 50), person("a", 52)
+    answers = [[pose_of(left)], [pose_of(left), pose_of(right)]]
+    recalls = [
+        score_found(lambda image, answer=answer: answer, PoseSet("test", [left, right])).recall
+        for answer in answers
+    ]
+    assert recalls == [0.5, 1.0]
 
 
 def test_drawn_people_are_found_by_the_released_models(
@@ -69,3 +80,12 @@ def test_drawn_people_are_found_by_the_released_models(
 def test_a_checkpoint_has_to_be_exported_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--find", "scene:1", "--model", "runs/mine/checkpoint.pt"]) == 2
     assert "export it first" in capsys.readouterr().err
+
+
+def test_what_cannot_go_with_find_is_said_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["eval", "--find", "scene:1", "--plot", "a.png"]) == 2
+    assert "--plot" in capsys.readouterr().err
+    assert main(["eval", "--find", "scene:1", "--model", "finder"]) == 4
+    assert "finder" in capsys.readouterr().err

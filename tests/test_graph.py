@@ -1,10 +1,12 @@
 """Targets, decoding and the exported graph: one heatmap, one way."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from livepose.errors import ModelError, UsageError
 from livepose.model.checkpoint import (
@@ -15,7 +17,6 @@ from livepose.model.checkpoint import (
 )
 from livepose.model.export import export_onnx, write_card
 from livepose.model.graph import (
-    TARGET_MEAN,
     PoseGraph,
     decode,
     normalise,
@@ -43,11 +44,11 @@ def test_targets_and_decoding_agree(size: int) -> None:
     targets, _ = make_targets(joints, size)
     decoded = decode(targets)
     apart_px = (decoded[..., :2] - joints[..., :2]).abs().amax(dim=2)
-    assert apart_px.max() < 1.5, "at the border half of the hill is missing"
+    assert apart_px.max() < 1.5, "at the border the mean is of fewer cells"
     x, y = joints[..., 0], joints[..., 1]
     inner = (torch.minimum(x, y) > 8) & (torch.maximum(x, y) < size - 9)
     assert apart_px[inner].max() < 0.15
-    assert decoded[..., 2].min() > 0.85
+    assert decoded[..., 2].min() > 0.7
 
 
 HILL = torch.tensor([[0.2, 0.3, 0.2], [0.3, 0.5, 0.3], [0.2, 0.3, 0.2]])
@@ -59,7 +60,7 @@ def test_decoding_is_where_the_hill_is() -> None:
     # Cell (2, 5) covers crop pixels 8..11 and 20..23; its centre is between them.
     x, y, score = decode(heatmaps)[0, 6].tolist()
     assert (x, y) == pytest.approx((9.5, 21.5))
-    assert score == pytest.approx(2.5 / 9 / TARGET_MEAN**2)
+    assert score == 0.5
     heatmaps[0, 6, 1, 6] = 0.7
     assert decode(heatmaps)[0, 6, :2].tolist() == pytest.approx([x, y]), "a lone spike is less"
 
@@ -77,10 +78,34 @@ def test_left_and_right_go_to_two_places_if_there_are_two() -> None:
     heatmaps[0, :, 3:6, 10:13] *= 0.5
     joints = decode(heatmaps)[0]
     assert torch.equal(joints[left], joints[right]), "they may well cover one another"
+    flat = torch.zeros(1, 16, 16, 16)
+    flat[0, :, 3:9, 3:9] = 0.5
+    joints = decode(flat)[0]
+    assert torch.equal(joints[left], joints[right]), "the same hill's flank is no other place"
+    low = torch.zeros(1, 16, 16, 16)
+    low[0, :, 3:6, 3:6], low[0, :, 3:6, 10:13] = 0.1 * HILL, 0.02 * HILL
+    joints = decode(low)[0]
+    assert torch.equal(joints[left], joints[right]), "noise is no other place"
     # Of one joint of the body's middle there is no other side.
     heatmaps[0, INDEX["thorax"], 3:6, 3:6] = HILL
     heatmaps[0, INDEX["thorax"], 3:6, 10:13] = HILL * 0.99
     assert decode(heatmaps)[0, INDEX["thorax"], :2].tolist() == pytest.approx([17.5, 17.5])
+
+
+class NoTables(TorchDispatchMode):
+    """Refuses what copies numbers of Python's to a device: no CUDA graph can hold it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert "lift_fresh" not in str(func) and "_to_copy" not in str(func), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_decoding_can_be_captured_on_a_gpu() -> None:
+    heatmaps = torch.rand(2, 16, 32, 32)
+    with NoTables():
+        decode(heatmaps)
+        with pytest.raises(AssertionError, match="lift_fresh"):
+            torch.tensor([1, 2])
 
 
 def test_decoding_survives_flat_and_negative_heatmaps() -> None:

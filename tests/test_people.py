@@ -320,7 +320,7 @@ def test_smoothing_takes_most_of_the_jitter_at_rest() -> None:
     out = [smooth([p], i / 30)[0] for i, p in enumerate(raw)]
 
     def jitter(poses: list[Pose]) -> tuple[float, float]:
-        """How far joints are from their mean, and from one frame to the next, RMS."""
+        """How far joints stray from their mean, and step from one frame to the next."""
         at = np.array([p.joints_xy for p in poses[30:]])
         return float(at.std(axis=0).mean()), float(np.sqrt((np.diff(at, axis=0) ** 2).mean()))
 

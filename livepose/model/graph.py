@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from livepose.model.hourglass import MEAN, StackedHourglass
 from livepose.skeleton import FLIP_ORDER
@@ -19,8 +19,8 @@ STRIDE = 4
 TARGET_MEAN = (1 + 2 * math.exp(-0.5)) / 3
 """Of the three cells about the middle of a target, a Gaussian of 1 cell and height 1."""
 
-SHARED = 3.0
-"""Cells within which the left and the right joint are at one place."""
+SHARED_SQ = 9
+"""Square of the cells within which the left and the right joint are at one place."""
 
 YIELD = 0.1
 """What one of them loses at most by going elsewhere, as a share of a target's height."""
@@ -61,27 +61,35 @@ def neighbourhoods(heatmaps: Tensor) -> Tensor:
     return torch.cat((rows[..., :1, :], columns, rows[..., -1:, :]), dim=2)
 
 
-def peaks(flat: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Height and index of each joint's peak, [N, K] each, of maps [N, K, h*w].
+def other_side(values: Tensor) -> Tensor:
+    """Of each joint [N, 16] the one across the body. Whole numbers only: a table of indices would
+    be copied to the device on every call, which no CUDA graph can hold."""
+    return torch.stack([values[:, joint] for joint in FLIP_ORDER], dim=1)
+
+
+def peaks(hills: Tensor) -> Tensor:
+    """Index of each joint's peak, [N, 16], in maps [N, 16, h, w] taken as rows of h*w.
 
     Left and right of one joint share a place only if both want nothing else: where they do, the
-    one that loses less by its best place elsewhere goes there, if it loses at most `YIELD`.
+    one that loses less by going to its best other hill goes there, if it loses at most `YIELD`
+    and not half of its height.
     """
+    width = hills.shape[3]
+    flat = hills.flatten(2)
     height, peak = flat.max(dim=2)
-    across = torch.tensor(FLIP_ORDER, device=flat.device)
-    other = peak[:, across].unsqueeze(2)
+    x, y = peak % width, torch.div(peak, width, rounding_mode="floor")
+    other_x, other_y = other_side(x), other_side(y)
     cells = torch.arange(flat.shape[2], device=flat.device)
-    dx = cells % width - other % width
-    dy = torch.div(cells, width, rounding_mode="floor") - torch.div(
-        other, width, rounding_mode="floor"
-    )
-    near = dx * dx + dy * dy < SHARED * SHARED
-    second_height, second = torch.where(near, torch.zeros_like(flat), flat).max(dim=2)
+    dx = cells % width - other_x.unsqueeze(2)
+    dy = torch.div(cells, width, rounding_mode="floor") - other_y.unsqueeze(2)
+    tops = hills >= max_pool2d(hills, 3, stride=1, padding=1)
+    free = tops.flatten(2) & (dx * dx + dy * dy >= SHARED_SQ)
+    second_height, second = torch.where(free, flat, 0.0).max(dim=2)
     loss = height - second_height
-    shared = near.gather(2, peak.unsqueeze(2)).squeeze(2)
+    shared = (x - other_x) ** 2 + (y - other_y) ** 2 < SHARED_SQ
     # In the middle of the body a joint is its own other side: it loses no less than that.
-    yields = shared & (loss < YIELD) & (loss < loss[:, across])
-    return torch.where(yields, second_height, height), torch.where(yields, second, peak)
+    yields = shared & (loss < YIELD) & (loss < 0.5 * height) & (loss < other_side(loss))
+    return torch.where(yields, second, peak)
 
 
 def decode(heatmaps: Tensor) -> Tensor:
@@ -92,11 +100,14 @@ def decode(heatmaps: Tensor) -> Tensor:
     `neighbourhoods` is refined by a parabola through the logarithms of it and its two
     neighbours on each axis: nearly exact for a Gaussian, as in DARK (Zhang et al., CVPR 2020)
     with a diagonal Hessian. At the border the parabola through the three outermost cells is
-    used. The score is the height of that peak, limited to 0..1.
+    used, up to a third of a cell off. The score is the highest cell of the nine, in 0..1.
     """
     h, w = heatmaps.shape[2:]
-    flat = neighbourhoods(heatmaps).flatten(2)  # [N, 16, h*w]
-    score, peak = peaks(flat, w)  # [N, 16]
+    hills = neighbourhoods(heatmaps)
+    flat = hills.flatten(2)  # [N, 16, h*w]
+    peak = peaks(hills)  # [N, 16]
+    highest = max_pool2d(heatmaps, 3, stride=1, padding=1).flatten(2)
+    score = highest.gather(2, peak.unsqueeze(2)).squeeze(2)
     x, y = peak % w, torch.div(peak, w, rounding_mode="floor")
     cx, cy = x.clamp(1, w - 2), y.clamp(1, h - 2)
     logs = flat.clamp(min=1e-4).log()

@@ -111,6 +111,8 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
 def evaluate_model(words: list[str]) -> None:
     """Scores of a model on each data set, as a table or JSON on stdout."""
     arguments = eval_parser().parse_args(words)
+    if arguments.find and arguments.plot:
+        raise UsageError("--plot draws the scores of joints in true boxes: leave out --find")
     asked = arguments.model, arguments.engine, arguments.data, arguments.precision
     scored = (score_search if arguments.find else score_model)(*asked)
     if arguments.json:
@@ -121,7 +123,7 @@ def evaluate_model(words: list[str]) -> None:
     if arguments.plot:
         poses = {spec: s for spec, s in scored.items() if isinstance(s, Scores)}
         if not poses:
-            raise UsageError("--plot draws the scores of joints in true boxes only")
+            raise UsageError("--plot: a finder has no joints whose scores could be right")
         plot_reliability(poses, Path(arguments.plot))
         print(f"wrote {arguments.plot}")
 
@@ -288,7 +290,7 @@ def train_parser() -> Parser:
 def eval_parser() -> Parser:
     parser = Parser(
         prog="livepose eval",
-        description="Scores a model on labelled people: true boxes, one crop each, no flip.",
+        description="Scores a model on labelled people: true boxes, one crop, no flip; or --find.",
     )
     parser.add_argument("data", nargs="+", metavar="SPEC", help="KIND:PATH[:RANGE]")
     parser.add_argument(
@@ -300,7 +302,7 @@ def eval_parser() -> Parser:
     parser.add_argument(
         "--find",
         action="store_true",
-        help="whole pictures without boxes: how many people are found and posed (OKS >= 0.5)",
+        help="whole pictures, no boxes, up to 16 people: how many are posed at OKS >= 0.5",
     )
     parser.add_argument(
         "--plot", metavar="PATH", help="draw how many joints of each score are right (.png, .svg)"

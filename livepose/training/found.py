@@ -18,7 +18,8 @@ LEAST_HEIGHT = 0.2
 """Of a counted person, as a share of the picture's."""
 
 LEAST_JOINTS = 8
-"""Labelled joints of a counted person, of 16."""
+"""Labelled joints of a counted person, of 16: pelvis and thorax among them, where the joints
+around them are labelled."""
 
 WELL_LABELLED = 14
 """From so many on a person is well labelled."""
@@ -29,13 +30,13 @@ RIGHT_OKS = 0.5
 @dataclass(frozen=True)
 class FoundScores:
     """Of `people` counted people, the share posed at OKS >= 0.5, and of the `well_labelled`
-    ones; `reported` poses over all `pictures`, right or not.
+    ones, None where there are none; `reported` poses over all `pictures`, right or not.
     """
 
     people: int
-    recall: float
+    recall: float | None
     well_labelled: int
-    recall_well_labelled: float
+    recall_well_labelled: float | None
     pictures: int
     reported: int
 
@@ -43,15 +44,20 @@ class FoundScores:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
-            f"found {self.recall:.3f} of {self.people} people "
-            f"({self.recall_well_labelled:.3f} of the {self.well_labelled} well labelled), "
-            f"{self.reported / max(self.pictures, 1):.2f} reported a picture"
-        )
+        each = f"{self.reported / max(self.pictures, 1):.2f} reported a picture"
+        if self.recall is None:
+            return f"nobody who counts, {each}"
+        found = f"found {self.recall:.3f} of {self.people} people"
+        if self.recall_well_labelled is not None:
+            share = f"{self.recall_well_labelled:.3f}"
+            found += f" ({share} of the {self.well_labelled} well labelled)"
+        return f"{found}, {each}"
 
 
 def score_found(estimate: Estimate, people: PoseSet) -> FoundScores:
-    """Over the set's pictures, each looked at once with all of its people."""
+    """Over the set's pictures, each looked at once with all of its people. A pose is one
+    person's: whom it is most like.
+    """
     groups: dict[str, list[Person]] = {}
     for person in people.people:
         groups.setdefault(person.name, []).append(person)
@@ -62,27 +68,37 @@ def score_found(estimate: Estimate, people: PoseSet) -> FoundScores:
         image = group[0].image.load()
         poses = estimate(image)
         reported += len(poses)
-        for person in group:
+        found = found_of(poses, group)
+        for i, person in enumerate(group):
             labelled = int((person.joints[:, 2] > 0).sum())
             height = person.box_xyxy[3] - person.box_xyxy[1]
             if labelled >= LEAST_JOINTS and height >= LEAST_HEIGHT * image.shape[0]:
-                right.append(best_oks(poses, person) >= RIGHT_OKS)
+                right.append(i in found)
                 well.append(labelled >= WELL_LABELLED)
     chosen = np.array(right, bool)[np.array(well, bool)]
     return FoundScores(
         people=len(right),
-        recall=float(np.mean(right)) if right else float("nan"),
+        recall=float(np.mean(right)) if right else None,
         well_labelled=len(chosen),
-        recall_well_labelled=float(chosen.mean()) if len(chosen) else float("nan"),
+        recall_well_labelled=float(chosen.mean()) if len(chosen) else None,
         pictures=len(groups),
         reported=reported,
     )
 
 
-def best_oks(poses: list[Pose], person: Person) -> float:
-    """Of the pose that is most like the person; 0 where there is none."""
-    if not poses:
-        return 0.0
-    joints = np.stack([pose.joints_xy for pose in poses])
-    truth = np.repeat(person.joints[None], len(poses), axis=0)
-    return float(oks(joints, truth, np.full(len(poses), person.area_px2)).max())
+def found_of(poses: list[Pose], people: list[Person]) -> set[int]:
+    """Which people (their indices) have a pose of their own at OKS >= 0.5; the surest first."""
+    pairs = []
+    for i, person in enumerate(people):
+        for j, pose in enumerate(poses):
+            similarity = oks(pose.joints_xy[None], person.joints[None], np.array([person.area_px2]))
+            # Written so that nan, of people without any limb labelled, is left out.
+            if similarity[0] >= RIGHT_OKS:
+                pairs.append((float(similarity[0]), i, j))
+    found: set[int] = set()
+    used: set[int] = set()
+    for _, i, j in sorted(pairs, reverse=True):
+        if i not in found and j not in used:
+            found.add(i)
+            used.add(j)
+    return found
