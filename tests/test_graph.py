@@ -96,7 +96,7 @@ class NoTables(TorchDispatchMode):
     """Refuses what copies numbers of Python's to a device: no CUDA graph can hold it."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert "lift_fresh" not in str(func) and "_to_copy" not in str(func), func
+        assert "lift_fresh" not in str(func), func
         return func(*args, **(kwargs or {}))
 
 
