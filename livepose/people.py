@@ -170,21 +170,29 @@ class Track:
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
-        if self.seen <= YOUNG and self.grew_to(pose):
-            return away + strange
+        if self.comes_in(pose):
+            return away + strange + (ABSENT if self.missed else 0.0)
         most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
         if away > FAR + WIDER * self.missed or (strange > most and not alone):
             return np.inf
         return away + strange + (ABSENT if self.missed else 0.0)
 
-    def grew_to(self, pose: Pose) -> bool:
-        """Whether the pose is in the person's place and larger."""
+    def comes_in(self, pose: Pose) -> bool:
+        """Whether the person was but glimpsed so far, and the pose is in their place and larger."""
         box = box_around(pose)
         return (
-            box is not None
+            self.seen <= YOUNG
+            and not self.hidden
+            and box is not None
             and size_of(box) > LARGER * size_of(self.box)
             and overlap(self.box, box) > THERE
         )
+
+    def begin_anew(self, pose: Pose, box: Boxes, colours: Colours) -> None:
+        """The first glimpses said little: forget them, but for the id."""
+        self.box, self.joints_xy, self.colours = box, pose.joints_xy, colours
+        self.speed = np.zeros(2, np.float32)
+        self.seen, self.missed, self.hidden = self.seen + 1, 0, False
 
     def take(self, pose: Pose, box: Boxes) -> None:
         """The person was seen: correct the expectation, and move it on by a frame."""
@@ -281,7 +289,10 @@ class Tracker:
             if j is None or (box := boxes[j]) is None:
                 track.miss(others)
                 continue
-            track.take(bodies[j], box)
+            if track.comes_in(bodies[j]):
+                track.begin_anew(bodies[j], box, colours[j])
+            else:
+                track.take(bodies[j], box)
             if all(overlap(box, other) < 0.2 for other in others):
                 track.colours = blend(track.colours, colours[j], 0.1)
             kept.append(replace(bodies[j], id=track.id))

@@ -183,8 +183,13 @@ def test_who_comes_into_the_picture_is_the_head_that_was_seen_first() -> None:
         replace(coming, seen=30),
         replace(coming, box=box + 300),
         replace(coming, box=box_around(whole)),
+        replace(coming, hidden=True),
     ):
         assert np.isinf(other.cost(whole, bright))
+    larger = box_around(whole)
+    assert larger is not None
+    coming.begin_anew(whole, larger, bright)
+    assert coming.cost(whole, bright) == pytest.approx(0), "nothing is left of the glimpse"
 
 
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:

@@ -159,9 +159,9 @@ def decode_calibrated(heatmaps: Tensor, calibration: Tensor | None) -> Tensor:
 
 
 class PoseGraph(nn.Module):
-    """uint8 [N, S, S, 3] RGB -> float32 [N, K, 3]: x, y in crop pixels, score in 0..1.
+    """uint8 [N, S, S, 3] RGB -> float32 [N, 16, 3]: x, y in crop pixels, score in 0..1.
 
-    Without a calibration (`training.calibrate`) the score is the height of the peak.
+    Without a calibration (`training.calibrate`) the score is the highest cell at the peak.
     """
 
     calibration: Tensor | None
