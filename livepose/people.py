@@ -170,20 +170,19 @@ class Track:
         apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
-        if self.comes_in(pose):
-            return away + strange + (ABSENT if self.missed else 0.0)
         most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
-        if away > FAR + WIDER * self.missed or (strange > most and not alone):
+        unlikely = away > FAR + WIDER * self.missed or (strange > most and not alone)
+        if unlikely and not self.comes_in(pose):
             return np.inf
         return away + strange + (ABSENT if self.missed else 0.0)
 
     def comes_in(self, pose: Pose) -> bool:
         """Whether the person was but glimpsed so far, and the pose is in their place and larger."""
+        if self.seen > YOUNG or self.hidden:
+            return False
         box = box_around(pose)
         return (
-            self.seen <= YOUNG
-            and not self.hidden
-            and box is not None
+            box is not None
             and size_of(box) > LARGER * size_of(self.box)
             and overlap(self.box, box) > THERE
         )

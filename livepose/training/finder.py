@@ -57,12 +57,9 @@ class View:
 def sights_of(people: PoseSet) -> list[Sight]:
     """The set's pictures, each with all of its people."""
     doubt = DOUBT.get(people.name.split(":")[0].split(" ")[0], USUAL_DOUBT)
-    groups: dict[str, list[Person]] = {}
-    for person in people.people:
-        groups.setdefault(person.name, []).append(person)
     return [
         Sight(group[0], np.stack([p.box_xyxy for p in group]).astype(np.float32), doubt)
-        for group in groups.values()
+        for group in people.by_picture()
     ]
 
 

@@ -58,13 +58,11 @@ def score_found(estimate: Estimate, people: PoseSet) -> FoundScores:
     """Over the set's pictures, each looked at once with all of its people. A pose is one
     person's: whom it is most like.
     """
-    groups: dict[str, list[Person]] = {}
-    for person in people.people:
-        groups.setdefault(person.name, []).append(person)
+    groups = people.by_picture()
     right: list[bool] = []
     well: list[bool] = []
     reported = 0
-    for group in groups.values():
+    for group in groups:
         image = group[0].image.load()
         poses = estimate(image)
         reported += len(poses)

@@ -109,6 +109,13 @@ class PoseSet:
     name: str
     people: list[Person]
 
+    def by_picture(self) -> list[list[Person]]:
+        """The people of each picture, in the order of the set."""
+        groups: dict[str, list[Person]] = {}
+        for person in self.people:
+            groups.setdefault(person.name, []).append(person)
+        return list(groups.values())
+
     def __len__(self) -> int:
         return len(self.people)
 
