@@ -21,8 +21,9 @@ class TrainConfig:
     lr: AdamW's peak learning rate; rises over `warmup` steps, stays, and falls linearly to zero
     over the last `decay` steps: a run can be prolonged and still end well.
     ema: decay of the average of the weights, which is what is scored and exported.
-    init: a released model's name, an .onnx or a checkpoint .pt of the same layers (the crops' size
-    may differ) whose weights the run begins with; empty begins with random ones.
+    init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
+    fewer channels and crops of another size, whose weights the run begins with; empty begins with
+    random ones.
     """
 
     data: tuple[str, ...]

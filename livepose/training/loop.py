@@ -17,6 +17,7 @@ from livepose.model.checkpoint import load_checkpoint, load_network, save_checkp
 from livepose.model.from_onnx import load_onnx, restore_norms
 from livepose.model.graph import PoseGraph, normalise
 from livepose.model.hourglass import StackedHourglass
+from livepose.model.widen import widen
 from livepose.models import find_model
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
@@ -183,7 +184,7 @@ class Trainer:
         self.step = int(state["step"])
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
-        """Take over a trained model's weights."""
+        """Take over a trained model's weights; it may be narrower than this run's."""
         if init.endswith(".pt"):
             network = load_network(Path(init))
         else:
@@ -191,10 +192,10 @@ class Trainer:
             crops = np.concatenate([loader.make(step)[0] for step in range(NORM_BATCHES)])
             restore_norms(network, normalise(torch.from_numpy(crops), self.config.network.mean))
         try:
-            self.network.load_state_dict(network.state_dict())
-        except RuntimeError as e:
-            raise UsageError(f"init {init}: is of another network than this run's") from e
-        self.average.load_state_dict(network.state_dict())
+            widen(network, self.network)
+        except ValueError as e:
+            raise UsageError(f"init {init}: is of another network than this run's ({e})") from e
+        self.average.load_state_dict(self.network.state_dict())
 
     def _start_folder(self) -> None:
         if self.rank == 0:
