@@ -194,11 +194,11 @@ def gpu_fix() -> str:
 
 def check_engine() -> Finding:
     """What `--engine auto` takes, opened and tested."""
-    from livepose.models import find_model
     from livepose.runtime import open_engine
+    from livepose.runtime.choice import suited_model
 
     try:
-        model = find_model()
+        model = suited_model()
         engine = open_engine(model)
     except LivePoseError as e:
         return Finding("engine", "broken", str(e), "the lines above say what is missing")

@@ -16,6 +16,7 @@ from livepose.people import Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
+from livepose.runtime.choice import suited_model
 from livepose.smooth import Smoother
 
 COUNTED = 8
@@ -37,7 +38,8 @@ class Finds(Protocol):
 class PoseEstimator:
     """Finds people's joints in frames.
 
-    model: "auto", the name of a released model, or the path of an exported .onnx.
+    model: "auto", which is what suits the engine, the name of a released model, or the path of an
+    exported .onnx.
     engine: one of `runtime.ENGINES`; "auto" takes the fastest that runs here.
     Both may also be given opened, as a `Model` and an `Engine`; `close` closes that engine too.
     device, precision: "auto", or what the engine offers.
@@ -58,7 +60,8 @@ class PoseEstimator:
     ) -> None:
         if max_people < 1:
             raise UsageError(f"max_people is {max_people}; it must be at least 1")
-        self.model = model if isinstance(model, Model) else find_model(model)
+        self._asked = (engine if isinstance(engine, str) else "auto", device, precision)
+        self.model = model if isinstance(model, Model) else suited_model(model, *self._asked)
         if self.model.card.get("task", "pose") != "pose":
             raise ModelError(
                 f"{self.model.name} is a {self.model.card['task']}, not a pose model; give another"
@@ -71,7 +74,6 @@ class PoseEstimator:
         self.engine.warm_up()
         self._finder: Finds | None = None
         self._build: BackgroundBuild | None = None
-        self._asked = (engine if isinstance(engine, str) else "auto", device, precision)
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
         self._tracker = Tracker(max_people)

@@ -14,8 +14,9 @@ import torch
 
 from livepose.cli import main
 from livepose.errors import DataError, UsageError
-from livepose.model.checkpoint import load_checkpoint
+from livepose.model.checkpoint import load_checkpoint, load_network
 from livepose.model.hourglass import HourglassConfig
+from livepose.model.widen import widen
 from livepose.skeleton import FLIP_ORDER
 from livepose.training.augment import Augmentation, crop_matrix, random_crop
 from livepose.training.config import TrainConfig
@@ -221,9 +222,32 @@ def test_a_run_begins_with_a_models_weights(lsp: Path, tmp_path: Path) -> None:
         if init is checkpoint:  # exporting folds a norm into it
             assert torch.allclose(found[name], trained[name], atol=1e-6)
         assert torch.allclose(found["heads.0.heatmaps.weight"], trained["heads.0.heatmaps.weight"])
-    other = replace(config(lsp, init=str(onnx)), network=replace(NETWORK, width=16))
+    other = replace(config(lsp, init=str(onnx)), network=replace(NETWORK, stacks=2))
     with pytest.raises(UsageError, match=r"first\.onnx: is of another network"):
         Trainer(other, tmp_path / "other").run()
+    slimmer = replace(config(lsp, init=str(onnx)), network=replace(NETWORK, width=4))
+    with pytest.raises(UsageError, match=r"first\.onnx: is of another network"):
+        Trainer(slimmer, tmp_path / "slimmer").run()
+
+
+def test_a_wider_network_begins_with_a_narrower_ones_answers(lsp: Path, tmp_path: Path) -> None:
+    """And its new channels take part: they learn from the first step on."""
+    Trainer(config(lsp), tmp_path / "first").run()
+    first = tmp_path / "first" / "checkpoint.pt"
+    wide = replace(NETWORK, width=16, stem=(8, 16, 16))
+    trainer = Trainer(replace(config(lsp, init=str(first)), network=wide), tmp_path / "wide")
+    narrow = load_network(first)
+    widen(narrow, trainer.network)
+    crops = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(
+            trainer.network.eval()(crops)[-1], narrow(crops)[-1], rtol=1e-5, atol=1e-6
+        )
+    drawn = trainer.network.state_dict()["hourglasses.0.stay.body.1.2.weight"].clone()
+    assert drawn[:4, 4:].abs().max() == 0 < drawn[4:].abs().min()
+    trainer.run()
+    learnt = weights(tmp_path / "wide")["hourglasses.0.stay.body.1.2.weight"]
+    assert learnt[:4, 4:].abs().max() > 0
 
 
 @pytest.mark.parametrize(

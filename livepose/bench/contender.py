@@ -12,8 +12,9 @@ from livepose import crops
 from livepose.bench.measure import wait_until
 from livepose.errors import SourceError, UsageError
 from livepose.estimator import PoseEstimator
-from livepose.models import Model, find_model
+from livepose.models import Model
 from livepose.runtime import Engine, EngineInfo, open_engine
+from livepose.runtime.choice import suited_model
 from livepose.sources import SourceOptions, open_source
 
 Image = npt.NDArray[np.uint8]
@@ -97,7 +98,7 @@ def load(spec: Spec) -> tuple[Model, Engine]:
     """The model and the engine that a spec names."""
     if spec.null_s is not None:
         return Model(spec.text, Path(spec.text), NULL_SIZE, {}), NullEngine(spec.null_s)
-    model = find_model(spec.model)
+    model = suited_model(spec.model, spec.engine, spec.device, spec.precision)
     return model, open_engine(model, spec.engine, spec.device, spec.precision)
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepose.errors import EngineError, ModelError, OutputError
 from livepose.model.export_half import export_half
-from livepose.models import Model, find_model, is_made_from, variant_path
+from livepose.models import Model, is_made_from, variant_path
+from livepose.runtime.choice import suited_model
 from livepose.runtime.cuda_graph import current_context, restore_context
 from livepose.runtime.engine_cache import (
     EngineKey,
@@ -333,7 +334,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--force", action="store_true", help="build even where one is there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     arguments = parser.parse_args(words)
-    model = find_model(arguments.model)
+    model = suited_model(arguments.model, "tensorrt", arguments.device)
     started_s = time.monotonic()
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
