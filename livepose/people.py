@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.clothes import Colours, blend, unlike
+from livepose.finder import iou
 from livepose.pose import Pose
 
 Boxes = npt.NDArray[np.float32]
@@ -42,6 +43,12 @@ HIDDEN = 45
 
 NEWCOMERS_EVERY = 6
 """While there is room for more people the finder looks at every so many frames."""
+
+MISSING_EVERY = 3
+"""As often while somebody who is followed is not seen."""
+
+KNOWN = 0.3
+"""IoU of a found box with a followed person's from which it may be theirs."""
 
 SEEN = 0.08
 """Score from which a joint helps to place the next box."""
@@ -102,6 +109,19 @@ def overlap(a: Boxes, b: Boxes) -> float:
     if (shared <= 0).any():
         return 0.0
     return float(shared.prod() / max(1e-6, min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())))
+
+
+def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
+    """Those of the boxes found [N, 4] that are nobody's: each known one takes the likest."""
+    pairs = sorted(
+        ((iou(box, other), i, k) for i, box in enumerate(found) for k, other in enumerate(known)),
+        reverse=True,
+    )
+    taken: dict[int, int] = {}
+    for share, i, k in pairs:
+        if share >= KNOWN and i not in taken and k not in taken.values():
+            taken[i] = k
+    return [box for i, box in enumerate(found) if i not in taken]
 
 
 def size_of(box: Boxes) -> float:
@@ -256,10 +276,11 @@ class Tracker:
         # Nobody in sight is as nobody followed: look until somebody is.
         lost = any(track.missed == 1 for track in self._tracks) or missing == len(self._tracks)
         room = self.max_people - len(self._tracks) + missing
-        if room <= 0 or (self._frames % NEWCOMERS_EVERY and not lost):
+        every = MISSING_EVERY if missing else NEWCOMERS_EVERY
+        if room <= 0 or (self._frames % every and not lost):
             return []
         known = [track.box for track in self._tracks if not track.missed]
-        return [b for b in find() if all(overlap(b, k) < 0.6 for k in known)][:room]
+        return unknown(find(), known)[:room]
 
     def _whose(self, bodies: Sequence[Pose], colours: Sequence[Colours]) -> dict[int, int]:
         """Which body (its index) is which track's (its index): the surest pair first."""

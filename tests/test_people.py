@@ -8,6 +8,7 @@ import pytest
 from livepose.clothes import STRANGE, Colours
 from livepose.people import (
     GRACE,
+    MISSING_EVERY,
     NEWCOMERS_EVERY,
     SAME,
     Boxes,
@@ -18,6 +19,7 @@ from livepose.people import (
     overlap,
     search,
     steadied,
+    unknown,
 )
 from livepose.pose import Pose
 from livepose.smooth import Smoother
@@ -213,6 +215,42 @@ def test_newcomers_are_found_while_others_are_followed() -> None:
         poses = tracker.step(world, world.find, naked)
     assert [p.id for p in poses] == [1, 2]
     assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)
+
+
+def test_who_stands_half_before_somebody_followed_is_new() -> None:
+    """Most of the newcomer's box is in the other's."""
+    world = World([(60, 150)])
+    tracker = Tracker(2)
+    tracker.step(world, world.find, naked)
+    world.people.append((90, 170))
+    for _ in range(NEWCOMERS_EVERY):
+        poses = tracker.step(world, world.find, naked)
+    assert [p.id for p in poses] == [1, 2]
+    assert np.allclose(poses[1].joints_xy, SHAPE + (90, 170), atol=0.01)
+
+
+def test_a_box_is_known_once_and_by_the_likest() -> None:
+    followed = [np.array([0, 0, 100, 200], np.float32), np.array([400, 0, 500, 200], np.float32)]
+    found = np.array([[30, 0, 130, 200], [5, 0, 105, 200], [700, 0, 800, 200]], np.float32)
+    assert [box.tolist() for box in unknown(found, followed)] == found[[0, 2]].tolist()
+    assert unknown(np.zeros((0, 4), np.float32), followed) == []
+
+
+def test_who_is_missed_is_looked_for_more_often() -> None:
+    world = World([(60, 150), (480, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find, naked)
+    gone = world.people.pop()
+    for _ in range(2):
+        tracker.step(world, world.find, naked)
+    world.finds = 0
+    for _ in range(2 * MISSING_EVERY):
+        tracker.step(world, world.find, naked)
+    assert world.finds == 2
+    world.people.append(gone)
+    for _ in range(MISSING_EVERY):
+        poses = tracker.step(world, world.find, naked)
+    assert [p.id for p in poses] == [1, 2]
 
 
 def test_a_frame_costs_one_batch_and_the_finder_looks_now_and_then() -> None:
