@@ -1,0 +1,74 @@
+"""Which released model `--model auto` is, on machines as they may be."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from livepose import models
+from livepose.errors import ModelError
+from livepose.models import engines_folder
+from livepose.runtime import choice
+from livepose.runtime.choice import suited_model
+
+AMX = frozenset({"avx2", "amx_bf16"})
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CPU with AMX, OpenVINO and no GPU; answers the folder of its models."""
+    for name in ("small", "base"):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(engines_folder() / f"small{suffix}", tmp_path / f"{name}{suffix}")
+    monkeypatch.setattr(models, "engines_folder", lambda: tmp_path)
+    monkeypatch.setattr(choice, "cpu_features", lambda: AMX)
+    monkeypatch.setattr(choice, "why_not_openvino", lambda *words: "")
+    monkeypatch.setattr(choice, "why_not_torch", lambda *words: "no NVIDIA GPU")
+    monkeypatch.setattr(choice, "why_no_tensorrt", lambda *words: "no NVIDIA GPU")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ({}, "base"),
+        ({"engine": "openvino", "device": "cpu", "precision": "bf16"}, "base"),
+        ({"engine": "onnx"}, "small"),
+        ({"engine": "torch"}, "small"),
+        ({"precision": "fp32"}, "small"),
+        ({"precision": "int8"}, "small"),
+        ({"device": "cuda"}, "small"),
+        ({"name": "small"}, "small"),
+    ],
+)
+def test_amx_runs_base_in_bf16_alone(machine: Path, words: dict[str, str], name: str) -> None:
+    assert suited_model(**words).name == name
+
+
+@pytest.mark.parametrize("lacking", ["cpu_features", "why_not_openvino", "base"])
+def test_without_amx_or_openvino_or_base_it_is_small(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    if lacking == "base":
+        (machine / "base.onnx").unlink()
+    elif lacking == "cpu_features":
+        monkeypatch.setattr(choice, "cpu_features", lambda: AMX - {"amx_bf16"})
+    else:
+        monkeypatch.setattr(choice, lacking, lambda *words: "not installed")
+    assert suited_model().name == "small"
+
+
+@pytest.mark.parametrize("there", ["why_not_torch", "why_no_tensorrt"])
+def test_a_gpu_runs_base(machine: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    monkeypatch.setattr(choice, "cpu_features", frozenset)
+    assert suited_model().name == "small"
+    monkeypatch.setattr(choice, there, lambda *words: "")
+    engine, other = ("torch", "tensorrt") if there == "why_not_torch" else ("tensorrt", "torch")
+    assert suited_model().name == suited_model(engine=engine, precision="fp16").name == "base"
+    assert suited_model(engine=other).name == suited_model(engine="openvino").name == "small"
+    assert suited_model(precision="int8").name == "small"
+
+
+def test_an_unknown_name_is_said(machine: Path) -> None:
+    with pytest.raises(ModelError, match="give one of base, small"):
+        suited_model("nosuch")
