@@ -196,7 +196,7 @@ def test_train_eval_export_commands(
     assert counted == 12 * 16
     capsys.readouterr()
     for model in (checkpoint, str(onnx)):
-        assert main(["eval", spec, "--model", model, "--json"]) == 0
+        assert main(["eval", spec, "--model", model, "--json", "--precision", "fp32"]) == 0
         scores = json.loads(capsys.readouterr().out)[spec]
         assert scores["people"] == 12
         assert scores["pck"]["all14"] == pytest.approx(card["scores"][spec]["pck"]["all14"])

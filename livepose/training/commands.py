@@ -209,7 +209,7 @@ def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
         checked["calibrated_on"] = arguments.calibrate
         checked["calibration"] = graph.calibration.tolist()
     card_path = write_card(network, output, checked)
-    scored = score_model(str(output), "auto", arguments.score)
+    scored = score_model(str(output), "auto", arguments.score, "fp32")
     about = checked | {
         "exported": date.today().isoformat(),
         "command": shlex.join(["livepose", *sys.argv[1:]]),
