@@ -4,7 +4,7 @@ Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` tur
 poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -111,17 +111,23 @@ def overlap(a: Boxes, b: Boxes) -> float:
     return float(shared.prod() / max(1e-6, min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())))
 
 
+def one_to_one(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
+    """Of (cost, i, j) the cheapest pairs, each i and each j once; an infinite cost is no pair."""
+    chosen: dict[int, int] = {}
+    for cost, i, j in sorted(pairs):
+        if np.isfinite(cost) and i not in chosen and j not in chosen.values():
+            chosen[i] = j
+    return chosen
+
+
 def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
     """Those of the boxes found [N, 4] that are nobody's: each known one takes the likest."""
-    pairs = sorted(
-        ((iou(box, other), i, k) for i, box in enumerate(found) for k, other in enumerate(known)),
-        reverse=True,
+    theirs = one_to_one(
+        (-share if (share := iou(box, other)) >= KNOWN else np.inf, i, k)
+        for i, box in enumerate(found)
+        for k, other in enumerate(known)
     )
-    taken: dict[int, int] = {}
-    for share, i, k in pairs:
-        if share >= KNOWN and i not in taken and k not in taken.values():
-            taken[i] = k
-    return [box for i, box in enumerate(found) if i not in taken]
+    return [box for i, box in enumerate(found) if i not in theirs]
 
 
 def size_of(box: Boxes) -> float:
@@ -286,16 +292,11 @@ class Tracker:
         """Which body (its index) is which track's (its index): the surest pair first."""
         # Who is alone and in sight stays the same person when the light is switched on.
         alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
-        pairs = sorted(
+        return one_to_one(
             (track.cost(pose, worn, alone), i, j)
             for i, track in enumerate(self._tracks)
             for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )
-        mine: dict[int, int] = {}
-        for cost, i, j in pairs:
-            if np.isfinite(cost) and i not in mine and j not in mine.values():
-                mine[i] = j
-        return mine
 
     def _follow(
         self, bodies: Sequence[Pose], colours: Sequence[Colours], mine: dict[int, int]

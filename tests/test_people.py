@@ -206,27 +206,17 @@ def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
         assert [p.id for p in tracker.step(world, world.find, naked)] == [expected]
 
 
-def test_newcomers_are_found_while_others_are_followed() -> None:
+@pytest.mark.parametrize("place", [(480, 150), (90, 170)], ids=["elsewhere", "half hidden"])
+def test_newcomers_are_found_while_others_are_followed(place: tuple[float, float]) -> None:
+    """Also who has most of their box in that of somebody followed."""
     world = World([(60, 150)])
     tracker = Tracker(2)
     tracker.step(world, world.find, naked)
-    world.people.append((480, 150))
+    world.people.append(place)
     for _ in range(NEWCOMERS_EVERY):
         poses = tracker.step(world, world.find, naked)
     assert [p.id for p in poses] == [1, 2]
-    assert np.allclose(poses[1].joints_xy, SHAPE + (480, 150), atol=0.01)
-
-
-def test_who_stands_half_before_somebody_followed_is_new() -> None:
-    """Most of the newcomer's box is in the other's."""
-    world = World([(60, 150)])
-    tracker = Tracker(2)
-    tracker.step(world, world.find, naked)
-    world.people.append((90, 170))
-    for _ in range(NEWCOMERS_EVERY):
-        poses = tracker.step(world, world.find, naked)
-    assert [p.id for p in poses] == [1, 2]
-    assert np.allclose(poses[1].joints_xy, SHAPE + (90, 170), atol=0.01)
+    assert np.allclose(poses[1].joints_xy, SHAPE + place, atol=0.01)
 
 
 def test_a_box_is_known_once_and_by_the_likest() -> None:
