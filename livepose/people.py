@@ -72,6 +72,12 @@ CLOSE = 0.1
 """Body sizes from where somebody was expected who was seen a frame ago: they are that person,
 with colours up to twice as strange. Colours are mixed while one person passes another."""
 
+PLACE = 0.4
+"""IoU from which a box fills the place where a person is expected,"""
+
+MOMENT = 2
+"""who has been missed for so many frames in a row at most."""
+
 YOUNG = 5
 """Frames that a person has been seen in up to which they may be just coming into the picture:
 the first poses are of a head and say little. Who stands there and is larger is them."""
@@ -197,10 +203,17 @@ class Track:
         away = float(np.median(apart)) / size_of(self.box)
         strange = unlike(self.colours, colours)
         most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
-        unlikely = away > FAR + WIDER * self.missed or (strange > most and not alone)
+        far = away > FAR + WIDER * self.missed and not self.in_place(pose)
+        unlikely = far or (strange > most and not alone)
         if unlikely and not self.comes_in(pose):
             return np.inf
         return away + strange + (ABSENT if self.missed else 0.0)
+
+    def in_place(self, pose: Pose) -> bool:
+        """Whether it fills the place of the person, who was seen there a moment ago: whatever its
+        joints say, upside down as they may be, it is hardly somebody new."""
+        box = box_around(pose)
+        return self.missed <= MOMENT and box is not None and iou(self.box, box) > PLACE
 
     def comes_in(self, pose: Pose) -> bool:
         """Whether the person was but glimpsed so far, and the pose is in their place and larger."""

@@ -1,7 +1,8 @@
 """Steadier joints: the One Euro filter (Casiez, Roussel, Vogel, CHI 2012), per joint.
 
 It works on true timestamps and in units of body size, so that it behaves alike near and far
-and at any frame rate: little jitter at rest, little lag in motion.
+and at any frame rate: little jitter at rest, little lag in motion. Scores are not filtered, but
+for what shows in one frame only.
 """
 
 from dataclasses import replace
@@ -25,6 +26,10 @@ SURE = 0.15
 LEAST = 0.4
 """How much a new place counts of a joint that is not seen at all."""
 
+RISE = 0.25
+"""Most that a joint's score may be above that of the frame before: a hand that is taken for a
+knee for one frame draws no leg."""
+
 FORGET_S = 0.5
 
 
@@ -41,6 +46,7 @@ class PoseFilter:
         self._time_s = float("-inf")
         self._xy = np.zeros((16, 2))
         self._speed = np.zeros((16, 2))
+        self._scores = np.zeros(16, np.float32)
 
     def remembers(self, time_s: float) -> bool:
         """Whether what it last saw still says something about that time."""
@@ -53,10 +59,12 @@ class PoseFilter:
         if not self.remembers(time_s):
             self._speed[:] = 0
             self._xy = xy
+            self._scores = pose.scores
         else:
             self._update(xy, pose.scores.astype(np.float64), size, dt_s)
-        self._time_s = time_s
-        return replace(pose, joints_xy=self._xy.astype(np.float32))
+        scores = np.minimum(pose.scores, self._scores + np.float32(RISE))
+        self._time_s, self._scores = time_s, pose.scores
+        return replace(pose, joints_xy=self._xy.astype(np.float32), scores=scores)
 
     def _update(
         self,

@@ -36,13 +36,17 @@ def network() -> StackedHourglass:
 def test_known_chances_come_back() -> None:
     rng = np.random.default_rng(0)
     heights = rng.uniform(0.05, 0.95, (4000, 16)).astype(np.float32)
-    truth = np.array([[1.5, -0.7] if k in (0, 1, 10) else [0.8, 0.4] for k in KINDS], np.float32)
+    own = [(1.5, -0.7) if k in (0, 1, 10) else (0.8, 0.4) for k in KINDS]
+    truth = np.zeros((16, 17), np.float32)
+    truth[range(16), range(16)], truth[:, 16] = zip(*own, strict=True)
+    truth[0, 1] = truth[5, 4] = 0.9  # knees speak for ankles
     chance = calibrated(torch.from_numpy(heights), torch.from_numpy(truth)).numpy()
     right = (rng.random(chance.shape) < chance).astype(np.float32)
     right[rng.random(chance.shape) < 0.3] = np.nan  # not labelled
     found = fit(heights, right)
     assert found == pytest.approx(truth, abs=0.15)
-    assert (found[0] == found[5]).all()  # both ankles
+    assert (found[0, [0, 1, 16]] == found[5, [5, 4, 16]]).all()  # both ankles
+    assert not found[0, 2:16].any()  # hips are no neighbours of ankles
 
 
 def test_absent_joints_are_wrong_and_unlabelled_ones_do_not_count() -> None:
@@ -71,7 +75,8 @@ def test_a_person_cut_at_the_waist_has_no_legs() -> None:
 def test_the_exported_graph_gives_calibrated_scores(
     network: StackedHourglass, tmp_path: Path
 ) -> None:
-    calibration = torch.tensor([[1.4, -0.9]]).expand(16, 2).clone()
+    calibration = torch.cat((1.4 * torch.eye(16), torch.full((16, 1), -0.9)), dim=1)
+    calibration[1, 2] = 0.5
     path = tmp_path / "net.onnx"
     export_onnx(PoseGraph(network, calibration), path)
     write_card(network, path, {})
@@ -82,7 +87,9 @@ def test_the_exported_graph_gives_calibrated_scores(
     joints = engine.run(crops)
     engine.close()
     height = plain[..., 2].clip(1e-3, 1 - 1e-3)
-    expected = 1 / (1 + np.exp(0.9) * (1 / height - 1) ** 1.4)
+    against = 1 / height - 1
+    expected = 1 / (1 + np.exp(0.9) * against**1.4)
+    expected[:, 1] = 1 / (1 + np.exp(0.9) * against[:, 1] ** 1.4 * against[:, 2] ** 0.5)
     assert joints[..., 2] == pytest.approx(expected, abs=1e-3)
     assert joints[..., :2] == pytest.approx(plain[..., :2], abs=0.1)
 

@@ -26,7 +26,7 @@ from livepose.model.graph import (
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 from livepose.models import find_model
 from livepose.runtime import open_engine
-from livepose.skeleton import FLIP_ORDER, INDEX
+from livepose.skeleton import FLIP_ORDER
 from livepose.training.targets import heatmap_loss, make_targets
 
 SMALL = HourglassConfig(stacks=2, width=16, depth=3, stem=(8, 8, 16), size=64)
@@ -63,36 +63,6 @@ def test_decoding_is_where_the_hill_is() -> None:
     assert score == 0.5
     heatmaps[0, 6, 1, 6] = 0.7
     assert decode(heatmaps)[0, 6, :2].tolist() == pytest.approx([x, y]), "a lone spike is less"
-
-
-def test_left_and_right_go_to_two_places_if_there_are_two() -> None:
-    left, right = INDEX["l_ankle"], INDEX["r_ankle"]
-    heatmaps = torch.zeros(1, 16, 16, 16)
-    for joint, elsewhere in ((left, 0.9), (right, 0.95)):
-        heatmaps[0, joint, 3:6, 3:6] = HILL
-        heatmaps[0, joint, 3:6, 10:13] = HILL * elsewhere
-    joints = decode(heatmaps)[0]
-    assert joints[left, :2].tolist() == pytest.approx([17.5, 17.5])
-    assert joints[right, :2].tolist() == pytest.approx([45.5, 17.5]), "it loses less"
-    assert joints[right, 2] == pytest.approx(0.95 * joints[left, 2].item())
-    heatmaps[0, :, 3:6, 10:13] *= 0.5
-    joints = decode(heatmaps)[0]
-    assert torch.equal(joints[left], joints[right]), "they may well cover one another"
-    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-    broad = torch.zeros(1, 16, 16, 16)
-    broad[0, :] = 0.3 * torch.exp(-((x - 8) ** 2 + (y - 8) ** 2) / (2 * 8.0**2))
-    broad[0, right] *= 0.95
-    joints = decode(broad)[0]
-    assert torch.allclose(joints[left, :2], joints[right, :2], atol=0.01), "a flank is no hill"
-    low = torch.zeros(1, 16, 16, 16)
-    low[0, :, 3:6, 3:6], low[0, :, 3:6, 10:13] = 0.1 * HILL, 0.02 * HILL
-    low[0, right] *= 0.9
-    joints = decode(low)[0]
-    assert torch.allclose(joints[left, :2], joints[right, :2], atol=0.01), "noise is no place"
-    # Of one joint of the body's middle there is no other side.
-    heatmaps[0, INDEX["thorax"], 3:6, 3:6] = HILL
-    heatmaps[0, INDEX["thorax"], 3:6, 10:13] = HILL * 0.99
-    assert decode(heatmaps)[0, INDEX["thorax"], :2].tolist() == pytest.approx([17.5, 17.5])
 
 
 class NoTables(TorchDispatchMode):
@@ -140,11 +110,11 @@ def test_unlabelled_joints_cost_nothing() -> None:
     joints = random_joints(1, 64, margin_px=8)
     targets, weights = make_targets(joints, 64)
     answer = targets.clone()
-    assert heatmap_loss([answer, answer], targets, weights) == 0
+    assert heatmap_loss([answer, answer], targets, weights, 30.0) == 0
     answer[0, 3] += 1
-    assert heatmap_loss([answer], targets, weights) > 0
+    assert heatmap_loss([answer], targets, weights, 30.0) > 0
     weights[0, 3] = 0
-    assert heatmap_loss([answer], targets, weights) == 0
+    assert heatmap_loss([answer], targets, weights, 30.0) == 0
 
 
 def test_loss_sums_stacks_and_weighs_the_foreground_by_hand() -> None:
@@ -152,7 +122,26 @@ def test_loss_sums_stacks_and_weighs_the_foreground_by_hand() -> None:
     answer = torch.tensor([[[[0.0, 2.0]]]])
     weights = torch.ones(1, 1, 1, 1)
     # ((1 + 30) * 1 + 1 * 4) / 2 cells, two stacks
-    assert heatmap_loss([answer, answer], targets, weights).item() == pytest.approx(35.0)
+    assert heatmap_loss([answer, answer], targets, weights, 30.0).item() == pytest.approx(35.0)
+
+
+@pytest.mark.parametrize("foreground", [30.0, 1.0])
+def test_a_low_weight_of_the_peak_tells_chances_apart(foreground: float) -> None:
+    """The best height of a place that is right by chance p, as `TrainConfig.foreground` says."""
+    heights = torch.linspace(0, 1, 1001)
+    there, weights = torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+
+    def best(p: float) -> float:
+        costs = [
+            p * heatmap_loss([h.view(1, 1, 1, 1)], there, weights, foreground)
+            + (1 - p) * heatmap_loss([h.view(1, 1, 1, 1)], 0 * there, weights, foreground)
+            for h in heights
+        ]
+        return float(heights[torch.stack(costs).argmin()])
+
+    for p in (0.2, 0.5, 0.6):
+        expected = (1 + foreground) * p / (1 + foreground * p)
+        assert best(p) == pytest.approx(expected, abs=2e-3)
 
 
 def test_flipping_the_picture_flips_targets_and_joints() -> None:

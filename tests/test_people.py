@@ -386,3 +386,16 @@ def test_an_unsure_joint_is_moved_less_than_a_sure_one() -> None:
     smoother([Pose(np.zeros((16, 2), np.float32), scores, box, 0.9, 1)], 0.0)
     (pose,) = smoother([Pose(np.full((16, 2), 4, np.float32), scores, box, 0.9, 1)], 1 / 30)
     assert (pose.joints_xy[0] > 0).all() and (pose.joints_xy[0] < 0.5 * pose.joints_xy[1]).all()
+
+
+def test_a_joint_that_shows_for_one_frame_is_not_believed() -> None:
+    smoother = Smoother()
+    (pose,) = noisy(1, 0.0)
+    knee = [0.9, 0.02, 0.8, 0.05, 0.85, 0.9]
+    given = []
+    for i, score in enumerate(knee):
+        scores = pose.scores.copy()
+        scores[1] = score
+        given.append(smoother([replace(pose, scores=scores)], i / 30)[0].scores)
+    assert [s[1] for s in given] == pytest.approx([0.9, 0.02, 0.27, 0.05, 0.3, 0.9])
+    assert all((np.delete(s, 1) == 1).all() for s in given)

@@ -11,19 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from livepose.model.hourglass import MEAN, StackedHourglass
-from livepose.skeleton import FLIP_ORDER
 
 STRIDE = 4
 """Crop pixels per heatmap cell."""
 
 TARGET_MEAN = (1 + 2 * math.exp(-0.5)) / 3
 """Of the three cells about the middle of a target, a Gaussian of 1 cell and height 1."""
-
-SHARED_SQ = 9
-"""Square of the cells within which the left and the right joint are at one place."""
-
-YIELD = 0.1
-"""What one of them loses at most by going elsewhere, as a share of a target's height."""
 
 SCALE = 0.25
 """About the standard deviation of pixels in 0..1; one number for the three channels."""
@@ -61,48 +54,15 @@ def neighbourhoods(heatmaps: Tensor) -> Tensor:
     return torch.cat((rows[..., :1, :], columns, rows[..., -1:, :]), dim=2)
 
 
-def other_side(values: Tensor) -> Tensor:
-    """Of each joint [N, 16] the one across the body. Whole numbers only: a table of indices would
-    be copied to the device on every call, which no CUDA graph can hold."""
-    return torch.stack([values[:, joint] for joint in FLIP_ORDER], dim=1)
-
-
-def highest(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Height and index of the highest (the first of equals) of each row, [N, 16, cells].
+def highest(rows: Tensor) -> Tensor:
+    """Index of the highest (the first of equals) of each row, [N, 16, cells] -> [N, 16].
 
     Two reductions: an engine's own search for an index is ten times as slow (OpenVINO's TopK).
     """
     count = rows.shape[2]
-    height = rows.amax(dim=2)
     cells = torch.arange(count, device=rows.device, dtype=torch.float32)
-    first = torch.where(rows >= height.unsqueeze(2), cells, float(count)).amin(dim=2)
-    return height, first.clamp(max=count - 1).to(torch.int64)
-
-
-def peaks(hills: Tensor) -> Tensor:
-    """Index of each joint's peak, [N, 16], in maps [N, 16, h, w] taken as rows of h*w.
-
-    Left and right of one joint share a place only if both want nothing else: where they do, the
-    one that loses less by going to its best other hill goes there, if it loses at most `YIELD`
-    and not half of its height.
-    """
-    width = hills.shape[3]
-    flat = hills.flatten(2)
-    height, peak = highest(flat)
-    x, y = peak % width, torch.div(peak, width, rounding_mode="floor")
-    other = other_side(peak)
-    other_x, other_y = other % width, torch.div(other, width, rounding_mode="floor")
-    cells = torch.arange(flat.shape[2], device=flat.device)
-    dx = cells % width - other_x.unsqueeze(2)
-    dy = torch.div(cells, width, rounding_mode="floor") - other_y.unsqueeze(2)
-    tops = hills >= max_pool2d(hills, 3, stride=1, padding=1)
-    free = tops.flatten(2) & (dx * dx + dy * dy >= SHARED_SQ)
-    second_height, second = highest(torch.where(free, flat, 0.0))
-    loss = height - second_height
-    shared = (x - other_x) ** 2 + (y - other_y) ** 2 < SHARED_SQ
-    # In the middle of the body a joint is its own other side: it loses no less than that.
-    yields = shared & (loss < YIELD) & (loss < 0.5 * height) & (loss < other_side(loss))
-    return torch.where(yields, second, peak)
+    first = torch.where(rows >= rows.amax(dim=2, keepdim=True), cells, float(count)).amin(dim=2)
+    return first.clamp(max=count - 1).to(torch.int64)
 
 
 def decode(heatmaps: Tensor) -> Tensor:
@@ -118,7 +78,7 @@ def decode(heatmaps: Tensor) -> Tensor:
     h, w = heatmaps.shape[2:]
     hills = neighbourhoods(heatmaps)
     flat = hills.flatten(2)  # [N, 16, h*w]
-    peak = peaks(hills)  # [N, 16]
+    peak = highest(flat)  # [N, 16]
     tops = max_pool2d(heatmaps, 3, stride=1, padding=1).flatten(2)
     score = tops.gather(2, peak.unsqueeze(2)).squeeze(2)
     x, y = peak % w, torch.div(peak, w, rounding_mode="floor")
@@ -143,15 +103,16 @@ def decode(heatmaps: Tensor) -> Tensor:
 def calibrated(heights: Tensor, calibration: Tensor) -> Tensor:
     """Heights of peaks float32 [N, K] in 0..1 -> the chance that the joint is right, 0..1.
 
-    calibration: float32 [K, 2], slope and offset of each joint's log odds (Platt, 1999).
+    calibration: float32 [K, K + 1]: what the log odds of each joint's height say about this one,
+    and an offset (Platt scaling, 1999, with its neighbours as witnesses).
     """
     height = heights.clamp(1e-3, 1 - 1e-3)
     odds = height.log() - (1 - height).log()
-    return (odds * calibration[:, 0] + calibration[:, 1]).sigmoid()
+    return ((odds.unsqueeze(1) * calibration[:, :-1]).sum(2) + calibration[:, -1]).sigmoid()
 
 
 def decode_calibrated(heatmaps: Tensor, calibration: Tensor | None) -> Tensor:
-    """As `decode`, with the calibrated score where there is a calibration, float32 [K, 2]."""
+    """As `decode`, with the calibrated score where there is a calibration, float32 [K, K + 1]."""
     joints = decode(heatmaps)
     if calibration is None:
         return joints

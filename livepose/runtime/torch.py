@@ -183,6 +183,8 @@ def decoder(model: Model, device: "torch.device") -> "Callable[[Tensor], Tensor]
         return decode_boxes
     stored = model.card.get("calibration")
     calibration = None if stored is None else torch.tensor(stored, device=device)
+    if calibration is not None and calibration.shape != (16, 17):
+        raise ModelError(f"{model.path}: calibrated by an older livepose; export it again")
     return partial(decode_calibrated, calibration=calibration)
 
 

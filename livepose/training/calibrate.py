@@ -1,7 +1,8 @@
 """Scores that mean something: from the height of a peak to the chance that the joint is right.
 
-One slope and one offset of the log odds for each kind of joint (Platt scaling, 1999), fitted on
-people that the network was not trained on; `model.graph.calibrated` applies them in the graph.
+One slope and one offset of the log odds for each kind of joint (Platt scaling, 1999), and what
+its neighbours on the skeleton say about it: a knee whose hip and ankle are nowhere is hardly one.
+Fitted on people that the network was not trained on; `model.graph.calibrated` applies it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from livepose.model.graph import calibrated
-from livepose.skeleton import FLIP_ORDER
+from livepose.skeleton import FLIP_ORDER, LIMBS
 from livepose.training.augment import cut_off
 from livepose.training.datasets import Person
 from livepose.training.evaluate import Runner, predict
@@ -25,13 +26,14 @@ KINDS = [min(joint, other) for joint, other in enumerate(FLIP_ORDER)]
 """Left and right joints of a kind share their numbers."""
 
 PULL = 1e-4
-"""Weight of the squared distance from what all joints share: kinds with few joints lean on it."""
+"""Weight of the squared distance from what all joints share, and from neighbours without a say:
+kinds with few joints lean on it."""
 
 
 def calibrate(
     run: Runner, size: int, people: Sequence[Person], seed: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Slope and offset of each joint's log odds, float32 [16, 2].
+    """What `model.graph.calibrated` takes, float32 [16, 17].
 
     run gives heights of peaks as scores. Each person is looked at as they are and, where that
     can be, cut off at the waist as by a webcam: a joint that is not in the picture is wrong.
@@ -54,24 +56,34 @@ def rightness(
 def fit(
     heights: npt.NDArray[np.float32], right: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Maximum likelihood over what is counted (not nan): float32 [16, 2]."""
+    """Maximum likelihood over what is counted (not nan): float32 [16, 17]."""
     height = torch.from_numpy(heights)
     counted = ~torch.from_numpy(np.isnan(right))
     target = torch.from_numpy(np.nan_to_num(right))
     shared = torch.tensor([1.0, 0.0], requires_grad=True)
     own = torch.zeros(16, 2, requires_grad=True)
-    optimiser = torch.optim.LBFGS((shared, own), max_iter=200, line_search_fn="strong_wolfe")
+    beside = torch.zeros(len(LIMBS), 2, requires_grad=True)
+    a, b = torch.tensor(LIMBS).T
+    optimiser = torch.optim.LBFGS(
+        (shared, own, beside), max_iter=200, line_search_fn="strong_wolfe"
+    )
+
+    def calibration() -> Tensor:
+        lines = shared + own[KINDS]
+        said = torch.zeros(16, 16).index_put((a, b), beside[:, 0]).index_put((b, a), beside[:, 1])
+        said = (said + said[FLIP_ORDER, :][:, FLIP_ORDER]) / 2
+        return torch.cat((said + torch.diag(lines[:, 0]), lines[:, 1:]), dim=1)
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        chance = calibrated(height, shared + own[KINDS])
+        chance = calibrated(height, calibration())
         value = F.binary_cross_entropy(chance[counted], target[counted])
-        value = value + PULL * own.square().sum()
+        value = value + PULL * (own.square().sum() + beside.square().sum())
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return (shared + own[KINDS]).detach().numpy().astype(np.float32)
+    return calibration().detach().numpy().astype(np.float32)
 
 
 def cut_person(person: Person, rng: np.random.Generator) -> Person | None:

@@ -20,6 +20,10 @@ class TrainConfig:
     steps, batch: optimiser steps and crops per step and process.
     lr: AdamW's peak learning rate; rises over `warmup` steps, stays, and falls linearly to zero
     over the last `decay` steps: a run can be prolonged and still end well.
+    foreground: extra weight of a target's peak in the loss. With a plain mean square "zero
+    everywhere" is a plateau that training can sit on for thousands of steps. A place that is right
+    by chance p is answered with a height of (1 + f) p / (1 + f p), so a high weight f hardly tells
+    0.5 from 0.6: with a network that has learnt to see, a low one sets left and right apart.
     ema: decay of the average of the weights, which is what is scored and exported.
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
     fewer channels and crops of another size, whose weights the run begins with; empty begins with
@@ -36,6 +40,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     warmup: int = 200
     decay: int = 4000
+    foreground: float = 30.0
     ema: float = 0.999
     seed: int = 0
     precision: str = "auto"

@@ -111,7 +111,7 @@ class Trainer:
     def loss(self, answers: list[Tensor], labels: Tensor) -> Tensor:
         """Of one batch: `answers` of every stack, `labels` as the loader makes them."""
         targets, weights = make_targets(labels, self.config.network.size)
-        return heatmap_loss(answers, targets, weights)
+        return heatmap_loss(answers, targets, weights, self.config.foreground)
 
     def validate(self, held_out: PoseSet, people: int | None) -> Scores:
         """Scores of the averaged weights; `people` evenly spread ones, or all."""

@@ -8,10 +8,6 @@ from livepose.model.graph import STRIDE, to_heatmap
 SIGMA = 1.0
 """Heatmap cells, as in the paper."""
 
-FOREGROUND = 30.0
-"""Extra weight of a target's peak. With a plain mean square, nearly all of a heatmap is zero and
-"zero everywhere" is a plateau that training can sit on for thousands of steps."""
-
 
 def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """joints float32 [N, K, 3] (x, y in crop pixels, state) -> targets, weights.
@@ -32,7 +28,10 @@ def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return targets, weights
 
 
-def heatmap_loss(answers: list[Tensor], targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over cells of (1 + 30 t)(h - t)^2, summed over stacks (intermediate supervision)."""
-    weight = weights * (1 + FOREGROUND * targets)
+def heatmap_loss(
+    answers: list[Tensor], targets: Tensor, weights: Tensor, foreground: float
+) -> Tensor:
+    """Mean over cells of (1 + foreground * t)(h - t)^2, summed over stacks (intermediate
+    supervision)."""
+    weight = weights * (1 + foreground * targets)
     return torch.stack([(weight * (a.float() - targets) ** 2).mean() for a in answers]).sum()
