@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from livepose.runtime import Engine
 
-SURE = 0.17
+SURE = 0.12
 """Least score of a box. Too many boxes cost crops, for the pose network judges them; a person
 who is not in any is not seen at all."""
 

@@ -100,6 +100,21 @@ def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
     assert (world.looks, world.finds) == ([1] * 30, 0)
 
 
+def test_a_pose_upside_down_for_a_moment_is_nobody_new() -> None:
+    world = World([(200, 150)])
+    tracker = Tracker(8)
+
+    def upside_down(boxes: Boxes) -> list[Pose]:
+        poses = world(boxes)
+        turned = [(p.joints_xy - (0, 250)) * (1, -1) + (0, 250) for p in poses]
+        pairs = zip(poses, turned, strict=True)
+        return [replace(p, joints_xy=xy.astype(np.float32)) for p, xy in pairs]
+
+    for i in range(40):
+        look = upside_down if i in (15, 16, 24, 25, 26) else world
+        assert [p.id for p in tracker.step(look, world.find, naked)] == [1], i
+
+
 def test_who_keeps_still_keeps_their_box_and_who_walks_does_not() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
