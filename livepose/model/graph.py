@@ -108,7 +108,10 @@ def calibrated(heights: Tensor, calibration: Tensor) -> Tensor:
     """
     height = heights.clamp(1e-3, 1 - 1e-3)
     odds = height.log() - (1 - height).log()
-    return ((odds.unsqueeze(1) * calibration[:, :-1]).sum(2) + calibration[:, -1]).sigmoid()
+    # Summed over the middle axis: over the last one OpenVINO 2026.4 gives another sum, and a
+    # product of matrices is made in bf16 where it may be.
+    said = (odds.unsqueeze(2) * calibration[:, :-1].T).sum(1)
+    return (said + calibration[:, -1]).sigmoid()
 
 
 def decode_calibrated(heatmaps: Tensor, calibration: Tensor | None) -> Tensor:
