@@ -1,17 +1,20 @@
 """Scores as chances: the fit against chances that are known, and the same in the exported graph."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from livepose.errors import ModelError
 from livepose.model.export import export_onnx, write_card
 from livepose.model.from_onnx import load_onnx, norms_of, restore_norms
 from livepose.model.graph import PoseGraph, calibrated, normalise
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 from livepose.models import find_model
 from livepose.runtime import open_engine
+from livepose.runtime.torch import decoder
 from livepose.synthetic import SyntheticScene
 from livepose.training.calibrate import KINDS, cut_person, fit, rightness
 from livepose.training.readers_common import make_person
@@ -92,6 +95,13 @@ def test_the_exported_graph_gives_calibrated_scores(
     expected[:, 1] = 1 / (1 + np.exp(0.9) * against[:, 1] ** 1.4 * against[:, 2] ** 0.5)
     assert joints[..., 2] == pytest.approx(expected, abs=1e-3)
     assert joints[..., :2] == pytest.approx(plain[..., :2], abs=0.1)
+
+
+def test_a_calibration_of_an_older_livepose_asks_for_an_export() -> None:
+    model = find_model("small")
+    older = replace(model, card=model.card | {"calibration": [[1.0, 0.0]] * 16})
+    with pytest.raises(ModelError, match="export it again"):
+        decoder(older, torch.device("cpu"))
 
 
 def test_an_exported_model_can_be_trained_on(network: StackedHourglass, tmp_path: Path) -> None:
