@@ -137,7 +137,7 @@ def test_a_run_learns_stops_and_goes_on(tmp_path: Path) -> None:
 
     scores = FinderTrainer(config, tmp_path, "cpu").run(report=report)
     assert len(losses) == 4
-    assert 0 <= scores.recall <= 1 and scores.people == 10
+    assert 0 <= scores.recall <= 1 and scores.people == 9, "of the ten one is all but hidden"
     assert FinderTrainer(config, tmp_path, "cpu").step == 4
     assert plot_curve(tmp_path).stat().st_size > 1000
 

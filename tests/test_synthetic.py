@@ -8,6 +8,7 @@ from livepose.skeleton import INDEX
 from livepose.synthetic import SyntheticScene, random_figure
 from livepose.synthetic.body import reach
 from livepose.training.datasets import load_set
+from livepose.training.readers_synthetic import SHOWN
 
 SMALL = (320, 240)
 TIMES_S = (0.0, 3.1, 6.7, 9.0, 11.3, 13.0, 17.4)
@@ -187,11 +188,11 @@ def test_limbs_reach_what_is_asked_for() -> None:
     assert far[0] > 0.99 and lower[0] > 0.99
 
 
-def test_covered_people_are_trained_on_by_their_box_alone() -> None:
+def test_who_is_all_but_hidden_is_not_trained_on() -> None:
     people = load_set("scene:40").people
     labelled = np.array([np.count_nonzero(person.joints[:, 2]) for person in people])
-    assert len(people) == 100, "one to four in each of 40 pictures"
-    assert (labelled[::10] == 16).all(), "who is alone is covered by nobody"
-    assert (labelled == 0).any() and ((labelled > 8) & (labelled < 16)).any()
-    assert not ((labelled > 0) & (labelled < 8)).any()
+    assert 80 < len(people) < 100, "one to four in each of 40 pictures, some behind others"
+    assert (labelled == 16).mean() > 0.6
+    assert labelled.min() >= SHOWN
+    assert ((labelled >= SHOWN) & (labelled < 9)).any(), "who is covered by half is asked for"
     assert all((person.box_xyxy[2:] > person.box_xyxy[:2]).all() for person in people)

@@ -45,13 +45,15 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 
 
 SCENE_WH = (320, 240)
+SHOWN = 4
+"""Joints of somebody behind others that must be seen for a training crop of them."""
 
 
 def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
     """That many pictures of one to four people who walk about in a room, always the same.
 
-    What somebody nearer covers is not labelled, and of who is covered by half nothing but the
-    box is: a crop that shows one person must not ask for another.
+    What somebody nearer covers is not labelled, and who shows fewer than SHOWN joints is no
+    person here, nor anything to be found.
     """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in scene:300")
@@ -63,9 +65,10 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
         name = f"{kind} picture {i}"
         drawn = DrawnImage(name, image)
         for joints, hidden in zip(all_joints, covered, strict=True):
-            if person := make_person(drawn, joints):
-                half = hidden.sum() * 2 >= (joints[:, 2] > 0).sum()
+            shown = (joints[:, 2] > 0) & ~hidden
+            person = make_person(drawn, joints)
+            if person is not None and shown.sum() >= SHOWN:
                 joints[joints[:, 2] == 0, 2] = -1
-                joints[hidden | half, 2] = 0
+                joints[hidden, 2] = 0
                 people.append(person)
     return PoseSet(kind, people)
