@@ -1,7 +1,5 @@
 """`python -m livepose`."""
 
-import sys
+from livepose.cli import script
 
-from livepose.cli import main
-
-sys.exit(main())
+script()

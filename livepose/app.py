@@ -6,7 +6,6 @@ comes out of `run`, with that thread's own traceback, after all threads have bee
 """
 
 import os
-import re
 import signal
 import sys
 import time
@@ -25,8 +24,9 @@ from livepose.errors import UsageError
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.outputs import Outputs
-from livepose.skeleton import JOINTS
+from livepose.sinks import check_name
 from livepose.sources import SourceOptions, open_source
+from livepose.sources.common import without_password
 from livepose.stats import LatencyStats, StatsSnapshot
 from livepose.view import View, open_view
 
@@ -65,6 +65,8 @@ class RunOptions:
         for name, value in (("max-people", self.max_people), ("max-frames", self.max_frames)):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: give at least 1")
+        if self.keypoints:
+            check_name(self.keypoints)
         for path in (self.save, self.keypoints):
             if path and os.path.exists(path) and same_file(path, self.source):
                 raise UsageError(f"{path}: the source would be overwritten; choose another name")
@@ -170,6 +172,8 @@ class Run:
             # An error of a thread that ended in the very last turn must not be lost.
             self.inference.get(0)
             whole = not self.view.wants_to_quit and not self._limited()
+            if whole:
+                self._hold()
         finally:
             self._finish(whole)
 
@@ -182,11 +186,19 @@ class Run:
             self.paused_s = self.paused_s or time.monotonic()
             return self.inference.get(TICK_S, take=False)
         if self.paused_s is not None:
-            self.stats.leave_out(time.monotonic() - self.paused_s)
+            self.stats.leave_out(self.paused_s, time.monotonic())
             self.paused_s = None
             if self.capture.live:
                 self.inference.get(0)
         return self.inference.get(TICK_S)
+
+    def _hold(self) -> None:
+        """In a window the last of a set of pictures stays until the user has seen it."""
+        info = self.capture.status.info
+        while info and info.pictures and self.view.visible and not self.view.wants_to_quit:
+            now = self.stats.snapshot(now_s=time.monotonic(), dropped=self.capture.status.dropped)
+            self.view.idle(None, now)
+            time.sleep(TICK_S)
 
     def _limited(self) -> bool:
         """Whether a limit of the user's, not the source, may have ended the run."""
@@ -218,7 +230,6 @@ class Run:
             "source": without_password(self.options.source),
             "model": estimator.model.name,
             "engine": str(estimator.engine.info),
-            "joints": list(JOINTS),
         }
         self.outputs = Outputs(
             self.options.save, self.options.keypoints, info, header, self.options.min_score
@@ -305,11 +316,6 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def without_password(source: str) -> str:
-    """The source as it may stand in a file: user and password taken out of a URL."""
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", source)
 
 
 def stderr_console() -> Console:

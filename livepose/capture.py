@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -56,6 +57,7 @@ class SourceInfo:
     frames, duration_s: None where they are not known beforehand.
     is_camera: a physical camera: people expect to see themselves mirrored, and sensor noise
         makes no two pictures equal, so the same one again and again means that it hangs.
+    pictures: the files it reads, where it is a set of pictures.
     """
 
     description: str
@@ -64,6 +66,7 @@ class SourceInfo:
     frames: int | None = None
     duration_s: float | None = None
     is_camera: bool = False
+    pictures: tuple[Path, ...] = ()
 
 
 class Source(Protocol):

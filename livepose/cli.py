@@ -6,8 +6,10 @@ The work is in `app.py`; `livepose train` and the like parse their own arguments
 import argparse
 import importlib
 import logging
+import os
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -174,6 +176,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def script() -> NoReturn:
+    """The installed program. A thread that is still inside a library, loading a model as it may
+    be, would crash while Python takes itself down: then the process ends at once.
+    """
+    code = main()
+    if any(t.daemon for t in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def complain(message: str, debug: bool) -> None:

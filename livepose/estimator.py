@@ -204,8 +204,16 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
 
 
 def check_frame(frame_bgr: npt.NDArray[np.uint8]) -> None:
-    """Raise UsageError for anything but a uint8 [H, W, 3] array."""
-    if frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8:
+    """Raise UsageError for anything but a uint8 [H, W, 3] array with pixels in it."""
+    if not isinstance(frame_bgr, np.ndarray):
+        what = "None: could the picture be read?" if frame_bgr is None else str(type(frame_bgr))
+        raise UsageError(f"a frame is a numpy array uint8 [H, W, 3] BGR, not {what}")
+    if (
+        not frame_bgr.size
+        or frame_bgr.ndim != 3
+        or frame_bgr.shape[2] != 3
+        or frame_bgr.dtype != np.uint8
+    ):
         raise UsageError(
             f"a frame is uint8 [H, W, 3] BGR, not {frame_bgr.dtype} {list(frame_bgr.shape)}"
         )

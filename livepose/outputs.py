@@ -7,6 +7,9 @@ are the source's own, never the mirrored view, so they agree with the keypoints.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
 from livepose.inference import Result
@@ -34,11 +37,18 @@ class Outputs:
         self._video: VideoWriter | None = None
         self._folder: Path | None = None
         self._written: set[str] = set()
+        self._pictures = {path.resolve() for path in info.pictures}
         if save and (save.endswith("/") or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
             self._video = VideoWriter(save, info.size_wh, info.fps or 1.0)
-        self._sink: Sink | None = open_sink(keypoints, header) if keypoints else None
+        self._sink: Sink | None = None
+        if keypoints:
+            try:
+                self._sink = open_sink(keypoints, header, info.pictures)
+            except OutputError:
+                self.close({}, whole=False)
+                raise
 
     def write(self, result: Result) -> None:
         """One more frame."""
@@ -52,15 +62,15 @@ class Outputs:
         if self._video:
             self._video.write(picture, frame.time_s)
         elif self._folder:
-            path = self._folder / self._name_for(frame)
-            write_image(str(path), picture)
-            self._written.add(path.name)
+            name = self._name_for(frame)
+            self._write_picture(str(self._folder / name), picture)
+            self._written.add(name)
         elif self._written:
             raise OutputError(
                 f"{self._save}: one picture for many frames; give a video (.mp4) or a folder/"
             )
         else:
-            write_image(self._save, picture)
+            self._write_picture(self._save, picture)
             self._written.add(self._save)
 
     def close(self, summary: dict[str, Any], whole: bool) -> None:
@@ -76,17 +86,19 @@ class Outputs:
                 self._sink.close(summary)
 
     def _name_for(self, frame: Frame) -> str:
-        """The picture's own name where it can be had, and never that of its source."""
-        assert self._folder is not None
+        """The picture's own name where it can be had."""
         source = Path(frame.name or f"{frame.index:06d}.png")
         suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
         name = source.stem + suffix
         if name in self._written:
             name = f"{source.stem}-{frame.index}{suffix}"
-        path = self._folder / name
-        if path.exists() and source.exists() and path.samefile(source):
-            raise OutputError(f"{path}: the source would be overwritten; choose another folder/")
         return name
+
+    def _write_picture(self, path: str, picture: npt.NDArray[np.uint8]) -> None:
+        """Never over a picture of the source, be it read already or not."""
+        if Path(path).resolve() in self._pictures:
+            raise OutputError(f"{path}: the source would be overwritten; choose another place")
+        write_image(path, picture)
 
 
 def make_folder(path: str) -> Path:

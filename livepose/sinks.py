@@ -49,17 +49,24 @@ class Sink(Protocol):
         """Finish the output. A second call does nothing."""
 
 
-def open_sink(path: str, header: dict[str, Any]) -> Sink:
+def open_sink(path: str, header: dict[str, Any], pictures: Sequence[Path] = ()) -> Sink:
     """Open the sink that `path` asks for: `-` or `.ndjson`, `.json`, or a folder ending in `/`.
 
-    `header` holds version, source, model and engine; only NDJSON has a place for it.
+    `header` holds version, source, model and engine; only NDJSON has a place for it. `pictures`
+    are the source's, where it is a set of them.
     """
+    check_name(path)
     if path == "-" or path.lower().endswith(".ndjson"):
         return NdjsonSink(path, header)
     if path.endswith(("/", os.sep)):
         return OpenPoseSink(path)
-    if path.lower().endswith(".json"):
-        return CocoSink(path)
+    return CocoSink(path, pictures)
+
+
+def check_name(path: str) -> None:
+    """Raise OutputError for a name that says nothing of the kind of file."""
+    if path == "-" or path.endswith(("/", os.sep)) or path.lower().endswith((".ndjson", ".json")):
+        return
     raise OutputError(
         f"cannot write keypoints to {path}: unknown kind; use a name ending in .ndjson, "
         ".json (COCO results) or / (OpenPose files), or - for standard output"
@@ -97,13 +104,16 @@ class NdjsonSink:
 class CocoSink:
     """COCO's keypoint results: `[{image_id, category_id, keypoints, score}, ...]`.
 
-    `image_id` is the number in the picture's file name, as in COCO's own sets, else the frame's
-    index. The third value of each keypoint is our score. The results grow in `PATH.part` and
-    take the name `PATH` when the sink is closed, so that `PATH` is valid JSON at any time.
+    `image_id` is the number that the picture's file name is, as in COCO's own sets, if each of
+    the source's pictures has one of its own; else the frame's index. The third value of each
+    keypoint is our score. The results grow in `PATH.part` and take the name `PATH` when the
+    sink is closed, so that `PATH` is valid JSON at any time.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, pictures: Sequence[Path]) -> None:
         self._path = path
+        numbers = {int(p.stem) for p in pictures if p.stem.isascii() and p.stem.isdigit()}
+        self._numbered = len(numbers) == len(pictures)
         if os.path.isdir(path):
             raise OutputError(f"cannot write keypoints to {path}: it is a folder; end it in /")
         self._part = path + ".part"
@@ -112,8 +122,7 @@ class CocoSink:
         self._separator = "\n"
 
     def frame(self, index: int, time_s: float, poses: Sequence[Pose], name: str = "") -> None:
-        stem = Path(name).stem
-        image_id = int(stem) if stem.isascii() and stem.isdigit() else index
+        image_id = int(Path(name).stem) if name and self._numbered else index
         for pose in poses:
             result = {
                 "image_id": image_id,

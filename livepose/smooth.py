@@ -27,8 +27,8 @@ LEAST = 0.4
 """How much a new place counts of a joint that is not seen at all."""
 
 RISE = 0.25
-"""Most that a joint's score may be above that of the frame before: a hand that is taken for a
-knee for one frame draws no leg."""
+"""Most that a joint's score may be above that of the frame before: what was not there at all, a
+hand that is taken for a knee for one frame, is not drawn."""
 
 FORGET_S = 0.5
 

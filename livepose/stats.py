@@ -35,6 +35,7 @@ class LatencyStats:
         self._latencies_ms = array("d")
         self._inferences_ms = array("d")
         self._recent: deque[tuple[float, float, float]] = deque()  # shown_s, latency, inference
+        self._pauses: deque[tuple[float, float]] = deque()
         self._last_index = -1
         self._last_captured_s = 0.0
         self._first_shown_s = 0.0
@@ -53,6 +54,9 @@ class LatencyStats:
             return
         if not self._latencies_ms:
             self._first_shown_s = shown_s
+        while self._pauses and self._pauses[0][1] <= captured_s:
+            self._pauses.popleft()
+        captured_s += sum(end_s - max(start_s, captured_s) for start_s, end_s in self._pauses)
         latency_ms = (shown_s - captured_s) * 1e3
         self._latencies_ms.append(latency_ms)
         self._inferences_ms.append(inference_ms)
@@ -62,9 +66,11 @@ class LatencyStats:
         self._last_shown_s = shown_s
         self._forget_before(shown_s - self._window_s)
 
-    def leave_out(self, pause_s: float) -> None:
-        """A pause of the display does not count: neither as time nor in the panel's window."""
-        self._first_shown_s += pause_s
+    def leave_out(self, start_s: float, end_s: float) -> None:
+        """A pause of the display does not count: neither as time, nor in the panel's window, nor
+        in the latency of the frames that waited through it."""
+        self._first_shown_s += end_s - start_s
+        self._pauses.append((start_s, end_s))
         self._recent.clear()
 
     def snapshot(self, *, now_s: float, dropped: int = 0) -> StatsSnapshot:

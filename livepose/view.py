@@ -225,10 +225,14 @@ class WindowView:
             self._say(str(e))
 
     def _stop_recording(self) -> None:
-        if self._recording:
-            self._recording.close()
-            self._say(f"wrote {self._recording.path}")
-            self._recording = None
+        recording, self._recording = self._recording, None
+        if recording:
+            try:
+                recording.close()
+            except OutputError as e:
+                self._say(str(e))
+            else:
+                self._say(f"wrote {recording.path}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,7 +1,9 @@
 """Which released model `--model auto` is, on machines as they may be."""
 
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +74,28 @@ def test_a_gpu_runs_base(machine: Path, monkeypatch: pytest.MonkeyPatch, there: 
 def test_an_unknown_name_is_said(machine: Path) -> None:
     with pytest.raises(ModelError, match="give one of base, small"):
         suited_model("nosuch")
+
+
+def test_eval_scores_the_model_that_would_run(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = pytest.importorskip("livepose.training.commands")
+    opened = []
+
+    def open_engine(model: models.Model, *words: str) -> SimpleNamespace:
+        opened.append(model.name)
+        return SimpleNamespace(run=None)
+
+    monkeypatch.setattr(commands, "open_engine", open_engine)
+    commands.score_model("auto", "auto", [])
+    commands.score_model("auto", "auto", [], "fp32")
+    assert opened == ["base", "small"]
+
+
+@pytest.mark.parametrize("name", ["base", "small", "finder"])
+def test_released_cards_are_strict_json(name: str) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    card = json.loads((engines_folder() / f"{name}.json").read_text(), parse_constant=refuse)
+    assert card["scores"]

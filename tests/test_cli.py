@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from livepose.app import without_password
 from livepose.cli import main
 from livepose.record import VideoWriter
+from livepose.sources.common import without_password
 from livepose.synthetic import SyntheticScene
 
 FRAMES = 12
@@ -120,7 +120,10 @@ def inputs(tmp_path: Path, clip: Path) -> dict[str, str]:
         ("--source {tmp}/nothing", 3, "nothing"),
         ("--source {tmp}/dot.png", 3, "1x1"),
         ("--source {tmp}/*.webp", 3, "*.webp"),
+        ("--source {tmp}/" + "long" * 75 + ".png", 3, "too long"),
         ("--source http://127.0.0.1:9/", 3, "127.0.0.1:9"),
+        ("--source http://[::1/video", 3, "not a URL"),
+        ("--source rtsp://me:pw@host:99999/x", 3, "rtsp://host:99999/x: not a URL"),
         ("--camera 77", 3, "77"),
         ("--source test:0x0", 3, "0x0"),
         ("--source {clip} --save {tmp}/no/out.mp4", 5, "out.mp4"),
@@ -204,6 +207,43 @@ def test_sources_are_never_overwritten(tmp_path: Path, capfd: pytest.CaptureFixt
     assert picture.read_bytes() == before
 
 
+def test_no_picture_of_the_source_is_written_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not by another picture's annotated copy either, be it read already or not."""
+    for i, name in enumerate(("a.bmp", "b.png", "c/b.png", "c/d.tif", "d.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), SyntheticScene((200, 220)).render(1.0 + i)[0])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for source, save in (
+        ("", "b.png"),
+        ("*.bmp", "a.bmp"),
+        ("c", "./"),  # b.png is another folder's, but d.tif becomes d.png
+        ("**/[bd].*", "./"),
+    ):
+        words = ["--source", str(tmp_path / source), "--headless", "--save"]
+        code = main([*words, os.path.join(tmp_path, save)])
+        error = capfd.readouterr().err
+        if source == "c":
+            assert code == 0, "what is no picture of this source may be replaced"
+            (tmp_path / "b.png").write_bytes(before[tmp_path / "b.png"])
+            (tmp_path / "d.png").write_bytes(before[tmp_path / "d.png"])
+        else:
+            assert code in (2, 5) and "would be overwritten" in error
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_wrong_name_for_keypoints_leaves_the_old_video(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "old.mp4"
+    video.write_bytes(b"precious")
+    words = ["--source", str(clip), "--headless", "--save", str(video), "--keypoints", "k.csv"]
+    assert main(words) == 5
+    assert "unknown kind" in capfd.readouterr().err
+    assert video.read_bytes() == b"precious"
+
+
 def test_a_shortened_run_gives_a_short_video(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.mp4"
     words = ["--source", str(clip), "--headless", "--save", str(out), "--max-frames", "5"]
@@ -231,4 +271,6 @@ def test_pictures_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
 
 def test_a_password_does_not_get_into_files() -> None:
     assert without_password("rtsp://me:secret@host/x") == "rtsp://host/x"
+    assert without_password("rtsp://me:p@ss@host/x@y") == "rtsp://host/x@y"
+    assert without_password("http://host?mail=a@b") == "http://host?mail=a@b"
     assert without_password("a@b.mp4") == "a@b.mp4"

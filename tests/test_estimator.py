@@ -63,7 +63,13 @@ def test_boxes_may_be_empty_outside_or_huge(estimator: PoseEstimator) -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    [np.zeros((10, 10), np.uint8), np.zeros((10, 10, 4), np.uint8), np.zeros((9, 9, 3))],
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((9, 9, 3)),
+        np.zeros((0, 0, 3), np.uint8),
+        None,  # what cv2.imread answers where there is no picture
+    ],
 )
 def test_frames_of_another_kind_are_refused(estimator: PoseEstimator, frame: np.ndarray) -> None:
     with pytest.raises(UsageError, match="uint8"):

@@ -213,6 +213,46 @@ def test_interrupted_runs_leave_playable_outputs(number: int, tmp_path: Path) ->
         assert sum(1 for _ in container.decode(video=0)) == frames
 
 
+LOADING = """
+import sys
+import openvino
+from livepose import app
+from livepose.cli import script
+from livepose.models import find_model
+
+path = str(find_model("small").path)
+
+def load(options, console):
+    print("loading", flush=True)
+    while True:
+        openvino.Core().compile_model(path, "CPU")
+
+app.make_estimator = load
+sys.argv[1:] = ["--source", "test", "--headless"]
+script()
+"""
+
+
+def test_an_interrupt_while_a_library_loads_the_model_does_not_crash() -> None:
+    pytest.importorskip("openvino")
+    for _ in range(3):  # with Python's own exit every second one does
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOADING],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "loading\n"
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode == 130, error
+        assert error == ""
+
+
 class WatchingView:
     """Notes when the render loop comes by, and what it is told of the source."""
 

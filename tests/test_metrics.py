@@ -1,5 +1,6 @@
 """PCK, PCKh, OKS, group means and reliability against numbers worked out by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from livepose.skeleton import GROUPS, INDEX
+from livepose.training.evaluate import Scores
 from livepose.training.metrics import (
     PCKH_MEAN,
     group_means,
@@ -191,3 +193,15 @@ def test_reliability_of_nothing_is_nan() -> None:
     result = reliability(np.zeros(0), np.zeros(0), bins=4)
     assert result.joints.tolist() == [0, 0, 0, 0]
     assert np.isnan(result.share_correct).all()
+
+
+def test_what_is_not_counted_is_none_in_json() -> None:
+    nan = float("nan")
+    scores = Scores(1, {"head": nan, "limbs": 0.5}, {"head": 1.0}, nan, [[0.1, 0.2, 3.0]])
+    assert json.loads(json.dumps(scores.as_dict(), allow_nan=False)) == {
+        "people": 1,
+        "pck": {"head": None, "limbs": 0.5},
+        "pckh": {"head": 1.0},
+        "oks": None,
+        "reliability": [[0.1, 0.2, 3.0]],
+    }

@@ -99,11 +99,10 @@ def test_coco_results(tmp_path):
     assert not path.exists()
     sink.frame(0, 0.0, [])
     sink.frame(1, 0.1, [pose(1), pose(2)])
-    sink.frame(2, 0.2, [pose()], name="val/000000000139.jpg")
-    sink.frame(3, 0.3, [pose()], name="beach.jpg")
+    sink.frame(2, 0.2, [pose()])
     sink.close({})
     results = json.loads(path.read_text())
-    assert [result["image_id"] for result in results] == [1, 1, 139, 3]
+    assert [result["image_id"] for result in results] == [1, 1, 2]
     assert {result["category_id"] for result in results} == {1}
     assert results[0]["score"] == 0.9123
     keypoints = np.reshape(results[0]["keypoints"], (17, 3))
@@ -112,6 +111,23 @@ def test_coco_results(tmp_path):
     np.testing.assert_allclose(left_shoulder, [130.12, 65.46, 0.65], atol=0.011)
     np.testing.assert_allclose(right_ankle, [0.12, 0.46, 0.0], atol=0.011)
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        (["val/000000000139.jpg", "val/000000000285.jpg"], [139, 285]),
+        (["val/1.jpg", "val/beach.jpg"], [0, 1]),
+        (["a/7.jpg", "b/7.jpg"], [0, 1]),
+    ],
+)
+def test_coco_numbers_each_picture_once(tmp_path, pictures, expected):
+    sink = open_sink(str(tmp_path / "out.json"), HEADER, [Path(name) for name in pictures])
+    for i, name in enumerate(pictures):
+        sink.frame(i, float(i), [pose()], name=name)
+    sink.close({})
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert [result["image_id"] for result in results] == expected
 
 
 def test_coco_without_people_is_an_empty_list(tmp_path):

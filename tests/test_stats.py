@@ -66,6 +66,19 @@ def test_a_source_that_stopped_shows_in_age_and_rate():
     assert late.frame_age_ms == pytest.approx((60 - last_captured_s) * 1e3)
 
 
+def test_a_pause_is_neither_time_nor_latency():
+    stats = run(np.arange(30) / 30, 0.04)
+    paused_s, on_s = 1.0, 4.0
+    stats.leave_out(paused_s, on_s)
+    # Captured before the pause, during it, and after it.
+    for i, captured_s in enumerate((0.98, 2.5, 4.01)):
+        stats.frame_shown(30 + i, captured_s=captured_s, inference_ms=10.0, shown_s=4.02 + i / 30)
+    latencies_ms = (40.0, 20 + 1000 / 30, 10 + 2000 / 30)
+    assert stats.snapshot(now_s=4.1).latency_p99_ms == pytest.approx(max(latencies_ms), rel=0.02)
+    assert stats.summary()["latency_max_ms"] == pytest.approx(max(latencies_ms), abs=1e-3)
+    assert stats.summary()["elapsed_s"] == pytest.approx(4.02 + 2 / 30 - 3, abs=1e-3)
+
+
 def test_nothing_or_one_frame_is_no_rate_and_valid_json():
     empty = LatencyStats()
     assert empty.snapshot(now_s=1.0).fps is None

@@ -130,6 +130,24 @@ def test_keys_become_commands(screen, showing):
     assert [showing.stdout.readline().strip() for _ in expected] == expected
 
 
+def test_a_picture_stays_until_it_has_been_seen(screen, tmp_path):
+    picture = tmp_path / "green.png"
+    window.cv2.imwrite(str(picture), np.full((200, 640, 3), (0, 255, 0), np.uint8))
+    command = [sys.executable, "-m", "livepose", "--source", str(picture)]
+    process = subprocess.Popen(command, env=screen.environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        shown = screen.xdotool("search", "--sync", "--name", "^livepose$").split()[-1]
+        time.sleep(3)
+        assert process.poll() is None
+        assert (screen.picture() == (0, 255, 0)).all(axis=2).sum() > 640 * 100
+        screen.xdotool("windowfocus", "--sync", shown)
+        screen.xdotool("key", "q")
+        _, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+
+
 def ask_to_close(display_name: str, window: int) -> None:
     """What a window manager does when the close button is clicked."""
     x11 = ctypes.CDLL("libX11.so.6")

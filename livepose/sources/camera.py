@@ -20,7 +20,7 @@ from livepose.sources.common import SourceOptions, check_size, rate
 
 SIZE_WH = (640, 480)
 """Asked for unless the user wants another: every webcam has it at 30 fps, and the network sees
-a person at 256 pixels anyway."""
+a person in far fewer pixels."""
 FPS = 30.0
 
 FIRST_FRAME_S = 5.0

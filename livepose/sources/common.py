@@ -1,5 +1,6 @@
-"""What the sources share: the options they are opened with, and the least size of a picture."""
+"""What the sources share: options, the least size of a picture, and words for people."""
 
+import re
 from dataclasses import dataclass
 
 from livepose.errors import SourceError
@@ -29,6 +30,11 @@ def check_size(size_wh: tuple[int, int], what: str) -> None:
             f"{what}: {size_wh[0]}x{size_wh[1]} pixels are too small, "
             f"give pictures of at least {MIN_SIDE_PX}x{MIN_SIDE_PX}"
         )
+
+
+def without_password(source: str) -> str:
+    """The source as it may be shown and stand in a file: a URL without its user and password."""
+    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", source)
 
 
 def rate(fps: float | None) -> str:

@@ -33,15 +33,20 @@ IMAGES_PER_S = 1.0
 def find_images(spec: str) -> list[Path]:
     """The pictures `spec` names, "2.png" before "10.png"; none if it is no such spec.
 
-    Raises `SourceError` for a folder or a glob without a picture in it.
+    Raises `SourceError` for a folder or a glob without a picture in it, and for a path that may
+    not be looked at.
     """
     path = Path(spec)
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if _is_image(entry)]
-    elif path.exists() or not glob.has_magic(spec):
-        return [path] if _is_image(path) else []
-    else:
-        found = [entry for entry in map(Path, glob.glob(spec, recursive=True)) if _is_image(entry)]
+    try:
+        if path.is_dir():
+            entries = list(path.iterdir())
+        elif path.exists() or not glob.has_magic(spec):
+            return [path] if _is_image(path) else []
+        else:
+            entries = [Path(name) for name in glob.glob(spec, recursive=True)]
+        found = [entry for entry in entries if _is_image(entry)]
+    except OSError as error:
+        raise SourceError(f"{spec}: cannot be read ({error.strerror})") from error
     if not found:
         raise SourceError(f"{spec}: no pictures here; give a folder or a pattern that holds some")
     return sorted(found, key=_natural)
@@ -74,6 +79,7 @@ class ImageSource:
             (width, height),
             frames=len(paths),
             duration_s=len(paths) / IMAGES_PER_S,
+            pictures=tuple(paths),
         )
 
     def read(self) -> Frame | None:

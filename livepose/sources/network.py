@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from livepose.capture import Frame, Source, SourceInfo, SourceLost
 from livepose.errors import SourceError
-from livepose.sources.common import SourceOptions, check_size
+from livepose.sources.common import SourceOptions, check_size, without_password
 
 _MULTIPART = "multipart/x-mixed-replace"
 _MAX_PART_BYTES = 32 << 20
@@ -33,8 +33,12 @@ _FAILURES = (OSError, http.client.HTTPException)
 
 def open_network(url: str, options: SourceOptions) -> Source:
     """The source behind an http(s):// or rtsp(s):// URL; raises `SourceError`."""
-    parts = urlsplit(url)
-    name = _without_password(parts)
+    name = without_password(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise SourceError(f"{name}: not a URL ({error})") from error
     if parts.scheme in ("http", "https"):
         response = _request(parts, name, options.timeout_s)
         if response.headers.get_content_type() == _MULTIPART:
@@ -207,11 +211,6 @@ def _request(parts: SplitResult, name: str, timeout_s: float) -> http.client.HTT
         ) from error
     assert isinstance(response, http.client.HTTPResponse)
     return response
-
-
-def _without_password(parts: SplitResult) -> str:
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host).geturl()
 
 
 def _why(error: BaseException) -> str:

@@ -30,6 +30,7 @@ from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass
 from livepose.models import find_model
 from livepose.runtime import open_engine
+from livepose.runtime.choice import suited_model
 from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig
@@ -78,7 +79,8 @@ def train(words: list[str]) -> None:
                     if "recall" in scores
                     else ("PCK@0.2", scores["pck"]["all14"])
                 )
-                progress.console.print(f"step {line['step']}: {name} {share:.3f}")
+                said = "not counted" if share is None else f"{share:.3f}"
+                progress.console.print(f"step {line['step']}: {name} {said}")
             else:
                 text = f"loss {line['loss']:.4f}  {line['images_per_s']:.0f} images/s"
                 progress.update(task, completed=line["step"], description=text)
@@ -139,7 +141,7 @@ def score_model(
         run = torch_runner(GRAPHS[task](network), torch.device("cpu"))
         size = network.config.size
     else:
-        model = find_model(name)
+        model = suited_model(name, engine, "auto", precision)
         task, size = model.card.get("task", "pose"), model.size
         run = open_engine(model, engine, "auto", precision).run
     if task == "finder":

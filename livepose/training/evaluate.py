@@ -30,7 +30,15 @@ class Scores:
     reliability: list[list[float]]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Ready for JSON: what is not counted, nan here, is None."""
+        values = asdict(self)
+        for name in ("pck", "pckh"):
+            values[name] = {group: counted(share) for group, share in values[name].items()}
+        return values | {"oks": counted(self.oks)}
+
+
+def counted(share: float) -> float | None:
+    return None if np.isnan(share) else share
 
 
 def predict(
@@ -62,14 +70,14 @@ def evaluate(run: Runner, size: int, people: Sequence[Person]) -> Scores:
     head_size_px = np.array([p.head_size_px for p in people], np.float32)
     area_px2 = np.array([p.area_px2 for p in people], np.float32)
     similarity = oks(joints, truth, area_px2)
-    counted = similarity[np.isfinite(similarity)]
+    known = similarity[np.isfinite(similarity)]
     right = pck(joints, truth)
     bins = np.stack(reliability(answer[..., 2], right), axis=1)
     return Scores(
         people=len(people),
         pck=group_means(right),
         pckh=group_means(pckh(joints, truth, head_size_px)),
-        oks=float(counted.mean()) if len(counted) else float("nan"),
+        oks=float(known.mean()) if len(known) else float("nan"),
         reliability=[[round(v, 4) for v in row] for row in bins[bins[:, 2] > 0].tolist()],
     )
 
