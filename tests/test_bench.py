@@ -11,13 +11,27 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from livepose.bench import levels
+from livepose import estimator
+from livepose.bench import command, levels
 from livepose.bench.command import main
-from livepose.bench.contender import Clip, Contender, NullEngine, parse_spec
-from livepose.bench.levels import RealTime, engine_level, live_level, pipeline_level
+from livepose.bench.contender import (
+    Clip,
+    Contender,
+    NullEngine,
+    NullFinder,
+    open_contender,
+    parse_spec,
+)
+from livepose.bench.levels import (
+    RealTime,
+    engine_level,
+    live_level,
+    make_estimator,
+    pipeline_level,
+)
 from livepose.bench.machine import Neighbours, cpu_s
 from livepose.bench.measure import Budget, Samples, measure, percentiles
-from livepose.bench.stages import STAGES
+from livepose.bench.stages import STAGES, StagedEstimator
 from livepose.errors import UsageError
 from tests.bench_doubles import (
     CLIP,
@@ -187,7 +201,7 @@ def test_contenders_have_names(text: str, expected: tuple[str, str, str]) -> Non
     assert spec.text == text
 
 
-@pytest.mark.parametrize("text", ["null:5", "null", "small@"])
+@pytest.mark.parametrize("text", ["null:5", "null", "small@", "null:.ms"])
 def test_a_contender_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="MODEL@ENGINE"):
         parse_spec(text)
@@ -227,8 +241,40 @@ def test_the_report_holds_every_sample_and_the_machine(
         ["--compare", "null:1ms,null:2ms", "--batch", "1,2"],
         ["--sweep", "batch", "--glass"],
         ["--batch", "0"],
+        ["--glass", "--plot", "a.png"],
+        ["--glass", "--accuracy", "synthetic:2"],
+        ["--level", "live", "--accuracy", "synthetic:2"],
+        ["--sweep", "batch", "--accuracy", "synthetic:2"],
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         main(words)
+
+
+def test_a_wrong_data_set_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "run_levels", lambda *words: pytest.fail("was measured"))
+    with pytest.raises(UsageError, match="/nowhere"):
+        main(["--engine", "null:1ms", "--accuracy", "lspet:/nowhere"])
+
+
+def test_the_finder_beside_a_contender_runs_as_it_was_asked_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def open_finder(*words: str) -> NullFinder:
+        asked.append(words)
+        return NullFinder()
+
+    monkeypatch.setattr(estimator, "open_finder", open_finder)
+    contender = open_contender(parse_spec("small@onnx/fp32", "cpu"))
+    for made in (
+        StagedEstimator(contender, 1),
+        make_estimator(parse_spec("small@onnx/fp32", "cpu"), 1),
+    ):
+        made.track(PICTURE, 0.0)
+        made.close()
+    assert asked == [("onnx", "cpu", "fp32")] * 2

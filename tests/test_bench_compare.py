@@ -1,6 +1,7 @@
 """Contenders take turns and their ratios are right; what it costs to grow."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -51,6 +52,8 @@ def test_the_interval_of_a_ratio_covers_the_truth_and_survives_drift() -> None:
     same = ratio_of_medians("same", "base", blocks)
     assert same.low < 1 < same.high
     assert twice.high - twice.low < 0.5
+    few = {name: taken[:2] for name, taken in blocks.items()}
+    assert np.isnan(ratio_of_medians("twice", "base", few).low), "two rounds tell no interval"
 
 
 def test_null_engines_compare_as_their_delays() -> None:
@@ -61,14 +64,25 @@ def test_null_engines_compare_as_their_delays() -> None:
     assert 1.3 < ratio.ratio < 4
 
 
-def test_more_people_cost_more() -> None:
+def test_more_people_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = places(8, 640, 480)
     assert boxes.shape == (8, 4)
     assert (boxes[:, 2] > boxes[:, 0]).all()
-    sweep = sweep_people(null_contender(5), CLIP, Budget(count=2, warm_up=1))
+    contender = null_contender(0)
+    looked_at: list[int] = []
+    run = contender.engine.run
+
+    def two_ms_a_crop(crops: np.ndarray) -> np.ndarray:
+        looked_at.append(len(crops))
+        time.sleep(0.002 * len(crops))
+        return run(crops)
+
+    monkeypatch.setattr(contender.engine, "run", two_ms_a_crop)
+    sweep = sweep_people(contender, CLIP, Budget(count=2, warm_up=0))
     assert [len(row.samples.ms) for row in sweep.rows] == [2] * 8
-    start_ms, _ = sweep.line
-    assert start_ms > 4
+    assert set(looked_at) >= set(range(1, 9)), "every person's crop reaches the engine"
+    _, slope_ms = sweep.line
+    assert slope_ms > 1.5
 
 
 def test_the_slope_is_that_of_the_straight_line_through_the_medians() -> None:

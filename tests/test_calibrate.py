@@ -17,6 +17,7 @@ from livepose.runtime import open_engine
 from livepose.runtime.torch import decoder
 from livepose.synthetic import SyntheticScene
 from livepose.training.calibrate import KINDS, cut_person, fit, rightness
+from livepose.training.metrics import torso_px
 from livepose.training.readers_common import make_person
 from livepose.training.readers_synthetic import DrawnImage
 
@@ -59,9 +60,22 @@ def test_absent_joints_are_wrong_and_unlabelled_ones_do_not_count() -> None:
     answer = truth.copy()
     truth[0, 0, 2], truth[0, 1, 2] = -1, 0
     answer[0, 2, :2] += 500
-    right = rightness(answer, truth)
+    right = rightness(answer, truth, torso_px(truth))
     assert right[0, 0] == 0 and np.isnan(right[0, 1]) and right[0, 2] == 0
     assert (right[0, 3:] == 1).all()
+
+
+def test_who_is_cut_off_above_the_hips_is_measured_by_their_whole_torso() -> None:
+    """Their visible joints are right ones that count, not only the absent ones wrong."""
+    image, joints = SyntheticScene((640, 480)).render(0.0)
+    person = make_person(DrawnImage("drawn", image), joints[0])
+    assert person is not None
+    cut = replace(person, joints=person.joints.copy())
+    cut.joints[[0, 1, 2, 3, 4, 5, 6], 2] = -1
+    truth = cut.joints[None]
+    assert np.isnan(torso_px(truth)).all()
+    right = rightness(truth.copy(), truth, torso_px(person.joints[None]))
+    assert (right[0, :7] == 0).all() and (right[0, 7:] == 1).all()
 
 
 def test_a_person_cut_at_the_waist_has_no_legs() -> None:

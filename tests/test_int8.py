@@ -16,7 +16,9 @@ from livepose.model import export_int8 as int8
 from livepose.models import Model, find_model, is_made_from, released_models, variant_path
 from livepose.runtime import open_engine
 from livepose.synthetic.chance import random_figure
+from livepose.training import commands
 from livepose.training.commands import export
+from livepose.training.datasets import Person
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,22 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         export([str(model.path)])
     with pytest.raises(LivePoseError, match="is not KIND:PATH"):
         export([str(model.path), "--int8", "nothing"])
+
+
+def test_every_data_set_is_calibrated_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are few more than are wanted."""
+    model = copy_of_released(tmp_path)
+    chosen: list[str] = []
+
+    def crops_of(people: list[Person], size: int) -> npt.NDArray[np.uint8]:
+        chosen.extend(person.name for person in people)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(commands, "CALIBRATION", 4)
+    monkeypatch.setattr(commands, "true_crops", crops_of)
+    with pytest.raises(UsageError, match="enough"):
+        commands.export([str(model.path), "--int8", "synthetic:3", "--int8", "speaker:3"])
+    assert chosen == [f"{kind} figure {i}" for kind in ("synthetic", "speaker") for i in (0, 2)]
 
 
 def test_the_released_variant_is_of_the_released_model() -> None:

@@ -19,7 +19,7 @@ from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
 from livepose.skeleton import FLIP_ORDER
 from livepose.training.augment import Augmentation, crop_matrix, random_crop
-from livepose.training.config import TrainConfig
+from livepose.training.config import TrainConfig, read_settings
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.loop import Trainer, load_mixture
 from livepose.training.readers_common import PoseSet
@@ -96,17 +96,42 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps(config(lsp).as_dict()))
-    assert TrainConfig.load(path) == config(lsp)
+    assert TrainConfig.from_dict(read_settings(path)) == config(lsp)
     for text, message in (
         ("{", "not JSON"),
         ("[]", "JSON object"),
         ('{"data": ["a"], "validate": "b", "step": 1}', "unknown training settings: step"),
         ('{"data": [], "validate": "b"}', "no training data"),
         ('{"data": ["a"], "validate": "b", "network": {"size": 100}}', "multiple"),
+        ('{"data": ["a"], "validate": "b", "network": {"size": -64}}', "from 1 on"),
+        ('{"data": "lsp:a", "validate": "b"}', "list of texts"),
+        ('{"data": ["a"], "validate": null}', "are texts"),
+        ('{"data": ["a"], "validate": "b", "lr": -1}', "lr"),
+        ('{"data": ["a"], "validate": "b", "seed": -1}', "seed is -1"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=message):
-            TrainConfig.load(path)
+            TrainConfig.from_dict(read_settings(path))
+
+
+def test_a_folder_that_cannot_be_one_is_named(
+    lsp: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And settings in a file may leave to the command line what it gives."""
+    path = tmp_path / "c.json"
+    values = config(lsp).as_dict()
+    del values["data"], values["validate"]
+    path.write_text(json.dumps(values))
+    words = ["train", "--config", str(path), "--data", f"lsp:{lsp}", "--validate", f"lsp:{lsp}"]
+    assert main([*words, "--run-dir", str(path)]) == 5
+    assert f"{path}: cannot be written" in capfd.readouterr().err
+
+
+def test_the_settings_count_not_those_of_the_checkpoint(lsp: Path, tmp_path: Path) -> None:
+    Trainer(config(lsp), tmp_path).run()
+    again = Trainer(config(lsp, steps=9, weight_decay=0.5), tmp_path)
+    decays = {group["weight_decay"] for group in again.optimizer.param_groups}
+    assert again.step > 0 and decays == {0.5, 0.0}
 
 
 def test_mixture_follows_the_weights(lsp: Path) -> None:
@@ -257,6 +282,7 @@ def test_a_wider_network_begins_with_a_narrower_ones_answers(lsp: Path, tmp_path
         (["--data", "cats:/tmp", "--validate", "x"], "cats:/tmp"),
         ([], "give --config, or --data and --validate"),
         (["--config", "/nowhere.json"], "/nowhere.json"),
+        (["--data", "a:b", "--validate", "a:b", "--lr", "0"], "above 0"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(

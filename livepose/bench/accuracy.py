@@ -1,6 +1,7 @@
 """Accuracy beside speed: what the contenders score on labelled people."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from livepose.bench.contender import Contender
@@ -29,10 +30,16 @@ def score(data: str | None, rows: Sequence[Row], contenders: Mapping[str, Conten
             row.facts |= {key: own[0].facts[key] for key in ("pck", "oks", "accuracy")}
 
 
-def note_score(row: Row, data: str, evaluated: "Callable[[Sequence[Person]], Scores]") -> None:
-    """PCK@0.2 and mean OKS of the limbs on labelled people, one crop for each true box."""
+@cache
+def people_of(data: str) -> "list[Person]":
+    """The labelled people of that data set, read once."""
     from livepose.training.datasets import load_set
 
-    scores = evaluated(load_set(data).people)
+    return load_set(data).people
+
+
+def note_score(row: Row, data: str, evaluated: "Callable[[Sequence[Person]], Scores]") -> None:
+    """PCK@0.2 and mean OKS of the limbs on labelled people, one crop for each true box."""
+    scores = evaluated(people_of(data))
     row.facts |= {"pck": scores.pck["limbs"], "oks": scores.oks}
     row.facts["accuracy"] = {"data": data} | scores.as_dict()

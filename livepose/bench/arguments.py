@@ -118,6 +118,11 @@ def check(arguments: argparse.Namespace) -> None:
     if bool(arguments.peer) != bool(arguments.peer_python):
         raise UsageError("--peer mediapipe needs --peer-python PATH, and the other way round")
     compared = arguments.compare or arguments.peer
+    if arguments.glass and arguments.plot:
+        raise UsageError("--glass has no rows to plot: leave out --plot")
+    alone = arguments.level == ["live"] or (arguments.sweep and not arguments.level)
+    if arguments.accuracy and (arguments.glass or (alone and not compared)):
+        raise UsageError("--accuracy stands beside the levels engine and pipeline: measure one")
     if arguments.sweep and (compared or arguments.glass):
         raise UsageError("--sweep goes with neither --compare, --peer nor --glass")
     if compared and (arguments.glass or len(arguments.level or "1") > 1):

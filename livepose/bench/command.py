@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.console import Console
 
-from livepose.bench.accuracy import score
+from livepose.bench.accuracy import people_of, score
 from livepose.bench.arguments import LEVELS, add_arguments, budget_of, check, main_spec, sweeps_of
 from livepose.bench.contender import Clip, Contender, open_contender, read_clip
 from livepose.bench.contest import run_compared
@@ -44,6 +44,8 @@ def main(words: list[str]) -> None:
 def bench(arguments: argparse.Namespace, command: str) -> None:
     """Measure what was asked for, print it, write it."""
     check(arguments)
+    if arguments.accuracy:
+        people_of(arguments.accuracy)  # a wrong name is told before minutes of work
     console = Console(stderr=arguments.json == "-")
     if not console.is_terminal:
         console.width = PLAIN_WIDTH

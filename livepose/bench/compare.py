@@ -11,6 +11,7 @@ from livepose.bench.measure import Budget, Floats, Row, Samples, measure
 
 BLOCK = 5
 RESAMPLES = 2000
+ROUNDS = 5
 
 Block = Callable[[Sequence[int]], Samples]
 """Runs those turns one after the other, and says how long each took."""
@@ -18,7 +19,8 @@ Block = Callable[[Sequence[int]], Samples]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`name`'s median over `base`'s; below 1 it is faster. low..high: 95 % of the bootstrap."""
+    """`name`'s median over `base`'s; below 1 it is faster. low..high: 95 % of the bootstrap, nan
+    where there are fewer than ROUNDS to draw from."""
 
     name: str
     base: str
@@ -69,7 +71,7 @@ def ratio_of_medians(
     rng = np.random.default_rng(seed)
     rounds = rng.integers(len(above), size=(RESAMPLES, len(above)))
     ratios = medians(above, rounds) / medians(below, rounds)
-    low, high = np.percentile(ratios, (2.5, 97.5))
+    low, high = np.percentile(ratios, (2.5, 97.5)) if len(above) >= ROUNDS else (np.nan, np.nan)
     ratio = float(np.median(above) / np.median(below))
     return Ratio(name, base, ratio, float(low), float(high))
 

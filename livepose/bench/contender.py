@@ -39,7 +39,7 @@ class Spec:
 
 def parse_spec(text: str, device: str = "auto") -> Spec:
     """`MODEL[@ENGINE][/PRECISION]`, `@ENGINE`, or `null:5ms`, an engine that only waits."""
-    null = re.fullmatch(r"null:([\d.]+)ms", text)
+    null = re.fullmatch(r"null:(\d+\.?\d*|\.\d+)ms", text)
     if null:
         return Spec(text, null_s=float(null[1]) / 1e3)
     # A model may be a path: the precision is what follows the engine, after the last @.
@@ -81,7 +81,8 @@ class NullEngine:
 class Contender:
     """A model loaded into an engine; `close` it.
 
-    load_ms: finding and loading the model. first_ms: the first inference, of one crop.
+    load_ms: finding and loading the model, and the self-test of two crops. first_ms: the first
+    inference of one crop, after that.
     """
 
     spec: Spec
@@ -125,10 +126,12 @@ class NullFinder:
 
 
 class BenchEstimator(PoseEstimator):
-    """The estimator of a contender; a null engine has a null finder beside it."""
+    """The estimator of a contender, whose finder runs as the main job's would; a null engine has
+    a null finder beside it."""
 
-    def __init__(self, model: Model, engine: Engine, max_people: int) -> None:
+    def __init__(self, spec: Spec, model: Model, engine: Engine, max_people: int) -> None:
         super().__init__(model=model, engine=engine, max_people=max_people)
+        self._asked = (spec.engine, spec.device, spec.precision)
         if not model.card:
             self._finder = NullFinder()
 

@@ -181,7 +181,7 @@ def open_live(spec: str) -> Source:
 def make_estimator(spec: Spec, max_people: int) -> PoseEstimator:
     """An estimator that owns its engine, as the main job's."""
     model, engine = load(spec)
-    return BenchEstimator(model, engine, max_people)
+    return BenchEstimator(spec, model, engine, max_people)
 
 
 def draw(image: Image, poses: list[Pose]) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.bench.contender import BenchEstimator, Clip, Contender, Image
-from livepose.models import Model
 from livepose.pose import Pose
 from livepose.runtime import Engine
 from livepose.runtime.base import DEVICE_STAGES, device_ms
@@ -68,10 +67,10 @@ class TimedEngine:
 class StagedEstimator(BenchEstimator):
     """An estimator whose stages can be told apart: `track_timed`."""
 
-    def __init__(self, model: Model, engine: Engine, max_people: int) -> None:
-        self._timed = TimedEngine(engine)
+    def __init__(self, contender: Contender, max_people: int) -> None:
+        self._timed = TimedEngine(contender.engine)
         self._ms = self._timed.ms
-        super().__init__(model, self._timed, max_people)
+        super().__init__(contender.spec, contender.model, self._timed, max_people)
 
     def track_timed(self, frame_bgr: Image, time_s: float) -> tuple[list[Pose], dict[str, float]]:
         """As `track`, and the ms of the stages that took place."""
@@ -100,7 +99,7 @@ class Pipeline:
 
     def __init__(self, contender: Contender, clip: Clip, max_people: int = 8) -> None:
         self._clip = clip
-        self.estimator = StagedEstimator(contender.model, contender.engine, max_people)
+        self.estimator = StagedEstimator(contender, max_people)
         self.poses: list[Pose] = []
         self._frames: list[dict[str, float]] = []
         self._people: list[int] = []

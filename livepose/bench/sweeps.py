@@ -92,7 +92,7 @@ def sweep_batch(contender: Contender, clip: Clip, budget: Budget) -> Sweep:
 
 def sweep_people(contender: Contender, clip: Clip, budget: Budget) -> Sweep:
     """Level pipeline, people at known places: frame in, poses out."""
-    estimator = BenchEstimator(contender.model, contender.engine, max(PEOPLE))
+    estimator = BenchEstimator(contender.spec, contender.model, contender.engine, max(PEOPLE))
     height, width = clip.images[0].shape[:2]
 
     def work(people: int) -> Work:

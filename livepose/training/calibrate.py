@@ -18,7 +18,7 @@ from livepose.skeleton import FLIP_ORDER, LIMBS
 from livepose.training.augment import cut_off
 from livepose.training.datasets import Person
 from livepose.training.evaluate import Runner, predict
-from livepose.training.metrics import pck
+from livepose.training.metrics import pck, torso_px
 from livepose.training.readers_common import Image
 from livepose.training.readers_synthetic import DrawnImage
 
@@ -39,17 +39,23 @@ def calibrate(
     can be, cut off at the waist as by a webcam: a joint that is not in the picture is wrong.
     """
     rng = np.random.default_rng(seed)
-    people = [*people, *(cut for person in people if (cut := cut_person(person, rng)))]
-    joints = predict(run, size, people)
-    return fit(joints[..., 2], rightness(joints, np.stack([p.joints for p in people])))
+    cut = [(part, whole) for whole in people if (part := cut_person(whole, rng))]
+    looked_at = [*people, *(part for part, _ in cut)]
+    # A torso is as long as it was before its hips were cut off.
+    torso = torso_px(np.stack([p.joints for p in (*people, *(whole for _, whole in cut))]))
+    joints = predict(run, size, looked_at)
+    right = rightness(joints, np.stack([p.joints for p in looked_at]), torso)
+    return fit(joints[..., 2], right)
 
 
 def rightness(
-    joints: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]
+    joints: npt.NDArray[np.float32],
+    truth: npt.NDArray[np.float32],
+    torso: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float32]:
-    """1 where within 0.2 torsos, 0 where not or where the joint is absent (state -1), else nan;
-    float32 [N, 16]."""
-    right = pck(joints[..., :2], truth)
+    """1 where within 0.2 of those torsos [N], 0 where not or where the joint is absent (state
+    -1), else nan; float32 [N, 16]."""
+    right = pck(joints[..., :2], truth, torso=torso)
     return np.where(truth[..., 2] < 0, np.float32(0), right)
 
 

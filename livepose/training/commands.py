@@ -4,10 +4,12 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -33,7 +35,7 @@ from livepose.runtime import open_engine
 from livepose.runtime.choice import suited_model
 from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
-from livepose.training.config import TrainConfig
+from livepose.training.config import TrainConfig, read_settings
 from livepose.training.datasets import load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner, true_crops
 from livepose.training.finder import pictures_of
@@ -101,13 +103,16 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
     }
     path = Path(arguments.config) if arguments.config else folder / "config.json"
     if path.exists() or arguments.config:
-        given = TrainConfig.load(path).as_dict() | given
+        given = read_settings(path) | given
     if "data" not in given or "validate" not in given:
         raise UsageError(f"{folder} holds no run yet: give --config, or --data and --validate")
     root = arguments.data_root
-    given["data"] = [spec.replace("{data}", root) for spec in given["data"]]
-    given["validate"] = given["validate"].replace("{data}", root)
-    return TrainConfig.from_dict(given)
+    config = TrainConfig.from_dict(given)
+    return replace(
+        config,
+        data=tuple(spec.replace("{data}", root) for spec in config.data),
+        validate=config.validate.replace("{data}", root),
+    )
 
 
 def evaluate_model(words: list[str]) -> None:
@@ -182,6 +187,8 @@ def export(words: list[str]) -> None:
     output = Path(arguments.output or arguments.checkpoint)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
+    for spec in (*arguments.calibrate, *arguments.int8, *arguments.score):
+        load_set(spec)  # what cannot be read is told before minutes of work
     if Path(arguments.checkpoint) != output:
         export_checkpoint(arguments, output)
     elif not arguments.int8:
@@ -239,7 +246,8 @@ def export_quantised(arguments: argparse.Namespace, output: Path) -> None:
 
     model = find_model(str(output))
     people = [person for spec in arguments.int8 for person in load_set(spec).people]
-    chosen = people[:: max(1, len(people) // CALIBRATION)][:CALIBRATION]
+    spread = np.linspace(0, len(people) - 1, min(CALIBRATION, len(people))).round().astype(int)
+    chosen = [people[i] for i in spread]
     path, apart_px = export_int8(model, true_crops(chosen, model.size))
     scored = score_model(str(output), "auto", arguments.score, "int8")
     about = {

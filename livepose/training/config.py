@@ -54,6 +54,13 @@ class TrainConfig:
             raise UsageError(f"steps ({self.steps}) and batch ({self.batch}) must be at least 1")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"precision {self.precision!r} is not auto, bf16 or fp32")
+        for name in ("weight_decay", "warmup", "decay", "foreground", "seed"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; give a number from 0")
+        if not self.lr > 0 or not 0 <= self.ema < 1:
+            raise UsageError(f"give lr ({self.lr}) above 0 and ema ({self.ema}) from 0 to below 1")
+        if not isinstance(self.validate, str) or not isinstance(self.init, str):
+            raise UsageError("validate and init are texts: a data set and a model")
         if self.task not in ("pose", "finder"):
             raise UsageError(f"task {self.task!r} is not pose or finder")
 
@@ -71,7 +78,10 @@ class TrainConfig:
         if unknown:
             raise UsageError(f"unknown training settings: {', '.join(sorted(unknown))}")
         values = dict(values)
-        values["data"] = tuple(values.get("data", ()))
+        specs = values.get("data", ())
+        if isinstance(specs, str) or not all(isinstance(spec, str) for spec in specs):
+            raise UsageError("data is a list of texts, a data set each")
+        values["data"] = tuple(specs)
         try:
             if "network" in values:
                 network = HourglassConfig().as_dict() | values["network"]
@@ -82,20 +92,21 @@ class TrainConfig:
         except (TypeError, ValueError) as e:
             raise UsageError(f"training settings: {e}") from e
 
-    @classmethod
-    def load(cls, path: Path) -> "TrainConfig":
-        try:
-            values = json.loads(path.read_text())
-        except OSError as e:
-            raise UsageError(f"{path}: cannot be read ({e.strerror})") from e
-        except ValueError as e:
-            raise UsageError(f"{path}: not JSON ({e})") from e
-        if not isinstance(values, dict):
-            raise UsageError(f"{path}: training settings are a JSON object")
-        return cls.from_dict(values)
-
     def learning_rate(self, step: int) -> float:
         """Of that step, counted from 0."""
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
         fall = min(1.0, (self.steps - step) / max(self.decay, 1))
         return self.lr * rise * fall
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, for `TrainConfig.from_dict`."""
+    try:
+        values = json.loads(path.read_text())
+    except OSError as e:
+        raise UsageError(f"{path}: cannot be read ({e.strerror})") from e
+    except ValueError as e:
+        raise UsageError(f"{path}: not JSON ({e})") from e
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: training settings are a JSON object")
+    return values

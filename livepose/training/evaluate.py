@@ -9,7 +9,15 @@ import numpy.typing as npt
 
 from livepose import crops
 from livepose.training.datasets import Person
-from livepose.training.metrics import group_means, oks, pck, pckh, reliability
+from livepose.training.metrics import (
+    PCKH_MEAN,
+    group_means,
+    mean_of_joints,
+    oks,
+    pck,
+    pckh,
+    reliability,
+)
 
 Runner = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """crops uint8 [N, S, S, 3] RGB -> joints float32 [N, 16, 3]: x, y in crop pixels, score."""
@@ -72,11 +80,12 @@ def evaluate(run: Runner, size: int, people: Sequence[Person]) -> Scores:
     similarity = oks(joints, truth, area_px2)
     known = similarity[np.isfinite(similarity)]
     right = pck(joints, truth)
+    within_head = pckh(joints, truth, head_size_px)
     bins = np.stack(reliability(answer[..., 2], right), axis=1)
     return Scores(
         people=len(people),
         pck=group_means(right),
-        pckh=group_means(pckh(joints, truth, head_size_px)),
+        pckh=group_means(within_head) | {PCKH_MEAN: mean_of_joints(within_head)},
         oks=float(known.mean()) if len(known) else float("nan"),
         reliability=[[round(v, 4) for v in row] for row in bins[bins[:, 2] > 0].tolist()],
     )

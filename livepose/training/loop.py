@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from livepose.errors import ModelError, UsageError
+from livepose.errors import ModelError, OutputError, UsageError
 from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
 from livepose.model.from_onnx import load_onnx, restore_norms
 from livepose.model.graph import PoseGraph, normalise
@@ -181,6 +181,8 @@ class Trainer:
         self.network.load_state_dict(state["model"])
         self.average.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # The settings count, not those that the state was saved under.
+        self.optimizer.param_groups[0]["weight_decay"] = self.config.weight_decay
         self.step = int(state["step"])
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
@@ -199,9 +201,12 @@ class Trainer:
 
     def _start_folder(self) -> None:
         if self.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.config.as_dict(), indent=2)
-            (self.folder / "config.json").write_text(text + "\n")
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "config.json").write_text(text + "\n")
+            except OSError as e:
+                raise OutputError(f"{self.folder}: cannot be written ({e.strerror})") from e
 
     def _log(
         self, loss: float | None, rate: float | None, scores: Scores, report: Report | None

@@ -38,14 +38,20 @@ class Reliability(NamedTuple):
     joints: npt.NDArray[np.int64]
 
 
-def pck(joints_xy: Floats, truth: Floats, fraction: float = 0.2) -> npt.NDArray[np.float32]:
+def pck(
+    joints_xy: Floats,
+    truth: Floats,
+    fraction: float = 0.2,
+    torso: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.float32]:
     """1 where a joint is within `fraction` of the torso length, 0 where not; float32 [N, 16].
 
     joints_xy: [N, 16, 2] predicted; truth: [N, 16, 3] = x, y, labelled. nan where the joint is
     not labelled or the person has no torso. The torso is shoulder to opposite hip, the mean of
-    both diagonals if both are labelled; without any, thorax to pelvis.
+    both diagonals if both are labelled; without any, thorax to pelvis. `torso` [N] is its length
+    where that is known better than from `truth`.
     """
-    return _within(joints_xy, truth, fraction * torso_px(truth))
+    return _within(joints_xy, truth, fraction * (torso_px(truth) if torso is None else torso))
 
 
 def pckh(
@@ -85,19 +91,20 @@ def torso_px(truth: Floats) -> npt.NDArray[np.float64]:
 def group_means(correct: Floats) -> dict[str, float]:
     """Shares 0..1 of what `pck` or `pckh` gave, [N, 16]; nan where nothing is counted.
 
-    For each of `skeleton.GROUPS`: right ones among all counted joints of the group. PCKH_MEAN
-    is MPII's: the unweighted mean of the 14 joints' own shares (no pelvis, no thorax).
+    For each of `skeleton.GROUPS`: right ones among all counted joints of the group.
     """
-    correct = np.asarray(correct, np.float64)
-    counted = ~np.isnan(correct)
-    right, count = np.where(counted, correct, 0.0).sum(axis=0), counted.sum(axis=0)
-    means = {
+    right, count = _counts(correct)
+    return {
         name: _share(float(right[list(joints)].sum()), int(count[list(joints)].sum()))
         for name, joints in GROUPS.items()
     }
+
+
+def mean_of_joints(correct: Floats) -> float:
+    """MPII's mean: the unweighted one of the 14 joints' own shares (no pelvis, no thorax)."""
+    right, count = _counts(correct)
     shares = [_share(float(right[j]), int(count[j])) for j in GROUPS["all14"] if count[j]]
-    means[PCKH_MEAN] = _share(sum(shares), len(shares))
-    return means
+    return _share(sum(shares), len(shares))
 
 
 def reliability(scores: Floats, correct: Floats, bins: int = 10) -> Reliability:
@@ -115,6 +122,13 @@ def reliability(scores: Floats, correct: Floats, bins: int = 10) -> Reliability:
         _ratio(np.bincount(index, weights=right, minlength=bins), count),
         count,
     )
+
+
+def _counts(correct: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Right ones and counted ones of each joint, [16]."""
+    correct = np.asarray(correct, np.float64)
+    counted = ~np.isnan(correct)
+    return np.where(counted, correct, 0.0).sum(axis=0), counted.sum(axis=0)
 
 
 def _within(
