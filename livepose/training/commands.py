@@ -30,6 +30,7 @@ from livepose.model.export import GRAPHS, add_to_card, export_onnx, write_card
 from livepose.model.finder import MOST_PEOPLE
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import StackedHourglass
+from livepose.model.mix import mixed
 from livepose.models import find_model
 from livepose.runtime import open_engine
 from livepose.runtime.choice import suited_model
@@ -205,6 +206,8 @@ def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
         network = first_stacks(network, arguments.stacks)
     config = json.loads(state["config"])
     task = config.get("task", "pose")
+    if arguments.mix:
+        network = mixed(network, task, arguments.mix)
     graph = GRAPHS[task](network)
     if arguments.calibrate:
         graph = calibrated_graph(network, task, arguments.calibrate)
@@ -224,6 +227,7 @@ def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
         "command": shlex.join(["livepose", *sys.argv[1:]]),
         "note": arguments.note,
         "trained_on": {"steps": state["step"], "config": config},
+        **({"mixed_with": arguments.mix} if arguments.mix else {}),
         "score_of": SCORE_OF[task],
         "scores": {spec: scores.as_dict() for spec, scores in scored.items()},
     }
@@ -354,6 +358,14 @@ def export_parser() -> Parser:
         metavar="SPEC",
         help="people never trained on, on whom scores become the chance of being right; may be "
         "repeated (default: scores are the heights of heatmap peaks)",
+    )
+    parser.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="export the mean of its weights and those of this released name, .onnx or .pt, which "
+        "it was trained on from or beside; may be repeated",
     )
     parser.add_argument("--note", default="", help="a line for the card")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
