@@ -92,11 +92,11 @@ def test_a_peer_that_cannot_run_says_why(tmp_path: Path) -> None:
 def test_the_command_compares_with_the_peer(video: str, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     words = ["--engine", "null:2ms", "--peer", "mediapipe", "--peer-python", sys.executable]
-    main([*words, "--source", video, "--count", "10", "--json", str(path)])
+    main([*words, "--source", video, "--count", "30", "--json", str(path)])
     report = json.loads(path.read_text())
     assert [row["name"] for row in report["rows"]] == ["null:2ms", "mediapipe"]
     assert [row["mean_people"] >= 1 for row in report["rows"]] == [True, True]
-    assert len(report["rows"][0]["stages"]["compute"]["samples_ms"]) == 10
+    assert len(report["rows"][0]["stages"]["compute"]["samples_ms"]) == 30
     (ratio,) = report["ratios"]
     assert (ratio["name"], ratio["base"]) == ("null:2ms", "mediapipe")
     low, high = ratio["interval_95"]

@@ -176,7 +176,8 @@ def ratios_table(ratios: Sequence[Ratio]) -> Table:
     """A line a ratio."""
     table = new_table("ratios of medians", ("what", "to"), ("ratio", "95 % interval"))
     for ratio in ratios:
-        interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
+        few = np.isnan(ratio.low)
+        interval = "too few rounds" if few else f"{ratio.low:.3f} to {ratio.high:.3f}"
         table.add_row(ratio.name, ratio.base, f"{ratio.ratio:.3f}", interval)
     return table
 

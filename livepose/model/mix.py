@@ -23,14 +23,13 @@ def mixed(network: StackedHourglass, task: str, others: Sequence[str]) -> Stacke
     Norms are folded into the convolutions before them first, as exporting does: norms of two
     trainings may share the work differently with what is beside them. task: see `TrainConfig`.
     """
-    networks = [folded(network, task)]
+    beside = []
     for other in others:
-        if other.endswith(".pt"):
-            networks.append(folded(load_network(Path(other)), task))
-        else:
-            networks.append(load_onnx(find_model(other)))
-        if networks[-1].config != network.config:
+        one = load_network(Path(other)) if other.endswith(".pt") else load_onnx(find_model(other))
+        if one.config != network.config:
             raise UsageError(f"--mix {other}: is of another network")
+        beside.append(folded(one, task) if other.endswith(".pt") else one)
+    networks = [folded(network, task), *beside]
     weights = [n.state_dict() for n in networks]
     mean = {
         name: sum(w[name] for w in weights) / len(weights) if value.is_floating_point() else value
