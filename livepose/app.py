@@ -186,15 +186,18 @@ class Run:
             self.paused_s = self.paused_s or time.monotonic()
             return self.inference.get(TICK_S, take=False)
         if self.paused_s is not None:
-            self.stats.leave_out(self.paused_s, time.monotonic())
+            self.stats.leave_out(self.paused_s, time.monotonic(), waited=not self.capture.live)
             self.paused_s = None
             if self.capture.live:
                 self.inference.get(0)
         return self.inference.get(TICK_S)
 
     def _hold(self) -> None:
-        """In a window the last of a set of pictures stays until the user has seen it."""
+        """In a window the last of a set of pictures stays until the user has seen it, unless they
+        are to be written: then the end is what is waited for."""
         info = self.capture.status.info
+        if self.options.save or self.options.keypoints:
+            return
         while info and info.pictures and self.view.visible and not self.view.wants_to_quit:
             now = self.stats.snapshot(now_s=time.monotonic(), dropped=self.capture.status.dropped)
             self.view.idle(None, now)

@@ -4,6 +4,7 @@ The work is in `app.py`; `livepose train` and the like parse their own arguments
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -184,8 +185,9 @@ def script() -> NoReturn:
     """
     code = main()
     if any(t.daemon for t in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # whoever read the output may have gone
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 

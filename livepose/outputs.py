@@ -4,6 +4,7 @@ Opened at the first result, when the frames' size and the engine are known. Pict
 are the source's own, never the mirrored view, so they agree with the keypoints.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Outputs:
         self._video: VideoWriter | None = None
         self._folder: Path | None = None
         self._written: set[str] = set()
-        self._pictures = {path.resolve() for path in info.pictures}
+        self._pictures = {identity(path) for path in info.pictures}
         if save and (save.endswith("/") or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
@@ -96,9 +97,18 @@ class Outputs:
 
     def _write_picture(self, path: str, picture: npt.NDArray[np.uint8]) -> None:
         """Never over a picture of the source, be it read already or not."""
-        if Path(path).resolve() in self._pictures:
+        if os.path.exists(path) and identity(Path(path)) in self._pictures:
             raise OutputError(f"{path}: the source would be overwritten; choose another place")
         write_image(path, picture)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """The same for all names of one file; None where there is none any more."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def make_folder(path: str) -> Path:

@@ -66,11 +66,12 @@ class LatencyStats:
         self._last_shown_s = shown_s
         self._forget_before(shown_s - self._window_s)
 
-    def leave_out(self, start_s: float, end_s: float) -> None:
-        """A pause of the display does not count: neither as time, nor in the panel's window, nor
-        in the latency of the frames that waited through it."""
+    def leave_out(self, start_s: float, end_s: float, waited: bool) -> None:
+        """A pause of the display does not count: neither as time, nor in the panel's window, nor,
+        where frames `waited` through it, in their latency."""
         self._first_shown_s += end_s - start_s
-        self._pauses.append((start_s, end_s))
+        if waited:
+            self._pauses.append((start_s, end_s))
         self._recent.clear()
 
     def snapshot(self, *, now_s: float, dropped: int = 0) -> StatsSnapshot:

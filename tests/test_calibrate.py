@@ -16,6 +16,7 @@ from livepose.models import find_model
 from livepose.runtime import open_engine
 from livepose.runtime.torch import decoder
 from livepose.synthetic import SyntheticScene
+from livepose.training import calibrate as calibration
 from livepose.training.calibrate import KINDS, cut_person, fit, rightness
 from livepose.training.metrics import torso_px
 from livepose.training.readers_common import make_person
@@ -76,6 +77,31 @@ def test_who_is_cut_off_above_the_hips_is_measured_by_their_whole_torso() -> Non
     assert np.isnan(torso_px(truth)).all()
     right = rightness(truth.copy(), truth, torso_px(person.joints[None]))
     assert (right[0, :7] == 0).all() and (right[0, 7:] == 1).all()
+
+
+def test_who_is_cut_off_is_calibrated_with_the_torso_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, joints = SyntheticScene((640, 480)).render(0.0)
+    person = make_person(DrawnImage("drawn", image), joints[0])
+    assert person is not None
+    joints_out = np.stack([person.joints] * 9)
+    asked = []
+
+    def cut_off(whole: object, rng: object) -> object:
+        cut = replace(person, joints=person.joints.copy())
+        cut.joints[:7, 2] = -1
+        return cut
+
+    def noted(answer: np.ndarray, truth: np.ndarray, torso: np.ndarray) -> np.ndarray:
+        asked.append(torso)
+        return rightness(answer, truth, torso)
+
+    monkeypatch.setattr(calibration, "cut_person", cut_off)
+    monkeypatch.setattr(calibration, "rightness", noted)
+    monkeypatch.setattr(calibration, "predict", lambda run, size, people: joints_out[: len(people)])
+    calibration.calibrate(lambda crops: crops, 64, [person] * 3)
+    assert asked[0] == pytest.approx(np.full(6, torso_px(person.joints[None])[0]))
 
 
 def test_a_person_cut_at_the_waist_has_no_legs() -> None:

@@ -123,7 +123,7 @@ def inputs(tmp_path: Path, clip: Path) -> dict[str, str]:
         ("--source {tmp}/" + "long" * 75 + ".png", 3, "too long"),
         ("--source http://127.0.0.1:9/", 3, "127.0.0.1:9"),
         ("--source http://[::1/video", 3, "not a URL"),
-        ("--source rtsp://me:pw@host:99999/x", 3, "rtsp://host:99999/x: not a URL"),
+        ("--source rtsp://me:pw@host:99999/x", 3, "rtsp://: not a URL"),
         ("--camera 77", 3, "77"),
         ("--source test:0x0", 3, "0x0"),
         ("--source {clip} --save {tmp}/no/out.mp4", 5, "out.mp4"),
@@ -214,12 +214,15 @@ def test_no_picture_of_the_source_is_written_over(
     for i, name in enumerate(("a.bmp", "b.png", "c/b.png", "c/d.tif", "d.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), SyntheticScene((200, 220)).render(1.0 + i)[0])
+    (tmp_path / "link").mkdir()
+    os.link(tmp_path / "a.bmp", tmp_path / "link" / "a.bmp")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     for source, save in (
         ("", "b.png"),
         ("*.bmp", "a.bmp"),
         ("c", "./"),  # b.png is another folder's, but d.tif becomes d.png
         ("**/[bd].*", "./"),
+        ("*.bmp", "link/"),
     ):
         words = ["--source", str(tmp_path / source), "--headless", "--save"]
         code = main([*words, os.path.join(tmp_path, save)])

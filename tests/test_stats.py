@@ -69,7 +69,7 @@ def test_a_source_that_stopped_shows_in_age_and_rate():
 def test_a_pause_is_neither_time_nor_latency():
     stats = run(np.arange(30) / 30, 0.04)
     paused_s, on_s = 1.0, 4.0
-    stats.leave_out(paused_s, on_s)
+    stats.leave_out(paused_s, on_s, waited=True)
     # Captured before the pause, during it, and after it.
     for i, captured_s in enumerate((0.98, 2.5, 4.01)):
         stats.frame_shown(30 + i, captured_s=captured_s, inference_ms=10.0, shown_s=4.02 + i / 30)
@@ -77,6 +77,15 @@ def test_a_pause_is_neither_time_nor_latency():
     assert stats.snapshot(now_s=4.1).latency_p99_ms == pytest.approx(max(latencies_ms), rel=0.02)
     assert stats.summary()["latency_max_ms"] == pytest.approx(max(latencies_ms), abs=1e-3)
     assert stats.summary()["elapsed_s"] == pytest.approx(4.02 + 2 / 30 - 3, abs=1e-3)
+
+
+def test_a_pause_of_a_camera_takes_nothing_off_the_next_frame():
+    stats = run(np.arange(30) / 30, 0.04)
+    stats.leave_out(1.0, 4.0, waited=False)
+    stats.frame_shown(30, captured_s=3.9, inference_ms=10.0, shown_s=4.05)
+    assert stats.summary()["latency_max_ms"] == pytest.approx(150)
+    assert stats.snapshot(now_s=4.05).frame_age_ms == pytest.approx(150)
+    assert stats.summary()["elapsed_s"] == pytest.approx(1.05, abs=1e-3)
 
 
 def test_nothing_or_one_frame_is_no_rate_and_valid_json():

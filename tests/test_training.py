@@ -105,6 +105,7 @@ def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> Non
         ('{"data": ["a"], "validate": "b", "network": {"size": 100}}', "multiple"),
         ('{"data": ["a"], "validate": "b", "network": {"size": -64}}', "from 1 on"),
         ('{"data": "lsp:a", "validate": "b"}', "list of texts"),
+        ('{"data": null, "validate": "b"}', "list of texts"),
         ('{"data": ["a"], "validate": null}', "are texts"),
         ('{"data": ["a"], "validate": "b", "lr": -1}', "lr"),
         ('{"data": ["a"], "validate": "b", "seed": -1}', "seed is -1"),

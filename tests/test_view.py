@@ -1,11 +1,15 @@
 """What the window's panel says holds the rate down, and names of files made by keys."""
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from livepose.app import RunOptions
 from livepose.capture import SourceInfo
+from livepose.errors import OutputError
 from livepose.stats import StatsSnapshot
 from livepose.view import WindowView, free_name
 
@@ -39,3 +43,21 @@ def test_files_made_by_keys_never_replace_one(
         names.append(free_name(".png"))
         Path(names[-1]).touch()
     assert len(set(names)) == 3
+
+
+def test_a_recording_that_cannot_be_finished_ends_neither_run_nor_window() -> None:
+    class FullDisk:
+        path = "a.mp4"
+
+        def close(self) -> None:
+            raise OutputError("cannot write a.mp4: No space left on device")
+
+    console = Console(file=io.StringIO(), width=200)
+    closed: list[bool] = []
+    view = WindowView.__new__(WindowView)
+    view._console, view._recording = console, FullDisk()  # type: ignore[assignment]
+    view._window = SimpleNamespace(close=lambda: closed.append(True))  # type: ignore[assignment]
+    view.close()
+    view.close()
+    assert closed == [True, True]
+    assert console.file.getvalue().count("No space left") == 1  # type: ignore[attr-defined]

@@ -38,7 +38,11 @@ def open_network(url: str, options: SourceOptions) -> Source:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise SourceError(f"{name}: not a URL ({error})") from error
+        # What is wrong may be part of a password: it is not repeated.
+        scheme = url.partition(":")[0]
+        raise SourceError(
+            f"{scheme}://: not a URL; write special characters of a password as %23 and the like"
+        ) from error
     if parts.scheme in ("http", "https"):
         response = _request(parts, name, options.timeout_s)
         if response.headers.get_content_type() == _MULTIPART:

@@ -106,6 +106,8 @@ def read_config(arguments: argparse.Namespace, folder: Path) -> TrainConfig:
     if path.exists() or arguments.config:
         given = read_settings(path) | given
     if "data" not in given or "validate" not in given:
+        if path.exists():
+            raise UsageError(f"{path} lacks data or validate: give --data and --validate")
         raise UsageError(f"{folder} holds no run yet: give --config, or --data and --validate")
     root = arguments.data_root
     config = TrainConfig.from_dict(given)
@@ -194,6 +196,8 @@ def export(words: list[str]) -> None:
         export_checkpoint(arguments, output)
     elif not arguments.int8:
         raise UsageError(f"{output} is exported already: give a checkpoint, or --int8 SPEC")
+    elif arguments.mix or arguments.calibrate:
+        raise UsageError(f"{output} is exported already: --mix and --calibrate want a checkpoint")
     if arguments.int8:
         export_quantised(arguments, output)
 
@@ -202,12 +206,12 @@ def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
     """The ONNX file and its card, with scores measured on the exported file itself."""
     state = load_checkpoint(Path(arguments.checkpoint))
     network = load_network(Path(arguments.checkpoint))
-    if arguments.stacks is not None:
-        network = first_stacks(network, arguments.stacks)
     config = json.loads(state["config"])
     task = config.get("task", "pose")
     if arguments.mix:
         network = mixed(network, task, arguments.mix)
+    if arguments.stacks is not None:
+        network = first_stacks(network, arguments.stacks)
     graph = GRAPHS[task](network)
     if arguments.calibrate:
         graph = calibrated_graph(network, task, arguments.calibrate)

@@ -79,7 +79,8 @@ class TrainConfig:
             raise UsageError(f"unknown training settings: {', '.join(sorted(unknown))}")
         values = dict(values)
         specs = values.get("data", ())
-        if isinstance(specs, str) or not all(isinstance(spec, str) for spec in specs):
+        listed = isinstance(specs, (list, tuple))
+        if not listed or not all(isinstance(spec, str) for spec in specs):
             raise UsageError("data is a list of texts, a data set each")
         values["data"] = tuple(specs)
         try:
