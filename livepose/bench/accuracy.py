@@ -1,7 +1,6 @@
 """Accuracy beside speed: what the contenders score on labelled people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from livepose.bench.contender import Contender
@@ -30,12 +29,11 @@ def score(data: str | None, rows: Sequence[Row], contenders: Mapping[str, Conten
             row.facts |= {key: own[0].facts[key] for key in ("pck", "oks", "accuracy")}
 
 
-@cache
 def people_of(data: str) -> "list[Person]":
-    """The labelled people of that data set, read once."""
-    from livepose.training.datasets import load_set
+    """The labelled people of that data set."""
+    from livepose.training.datasets import read_once
 
-    return load_set(data).people
+    return read_once(data).people
 
 
 def note_score(row: Row, data: str, evaluated: "Callable[[Sequence[Person]], Scores]") -> None:

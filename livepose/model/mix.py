@@ -1,7 +1,7 @@
 """Several trainings of one network as one: the mean of their weights.
 
-Weights that were trained on from the same start lie in one valley, and their mean answers better
-on new people than each of them (Izmailov et al., UAI 2018; Wortsman et al., ICML 2022).
+Weights that were trained on from the same start lie in one valley, and their mean often answers
+better on new people than each of them (Izmailov et al., UAI 2018; Wortsman et al., ICML 2022).
 """
 
 import tempfile

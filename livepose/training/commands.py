@@ -37,7 +37,7 @@ from livepose.runtime.choice import suited_model
 from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig, read_settings
-from livepose.training.datasets import load_set
+from livepose.training.datasets import read_once
 from livepose.training.evaluate import Scores, evaluate, torch_runner, true_crops
 from livepose.training.finder import pictures_of
 from livepose.training.finder_trainer import (
@@ -142,7 +142,7 @@ def score_model(
     name: str, engine: str, specs: list[str], precision: str = "auto"
 ) -> dict[str, Scores | FinderScores]:
     """Scores by data set: of a checkpoint through torch, of anything else through an engine."""
-    sets = {spec: load_set(spec) for spec in specs}
+    sets = {spec: read_once(spec) for spec in specs}
     if name.endswith(".pt"):
         network = load_network(Path(name))
         task = json.loads(load_checkpoint(Path(name))["config"]).get("task", "pose")
@@ -164,7 +164,7 @@ def score_search(
     """Scores by data set of what is found without boxes."""
     if name.endswith(".pt"):
         raise UsageError(f"--find: {name} is a checkpoint; export it first")
-    sets = {spec: load_set(spec) for spec in specs}
+    sets = {spec: read_once(spec) for spec in specs}
     with PoseEstimator(name, engine, precision=precision, max_people=MOST_PEOPLE) as estimator:
         return {spec: score_found(estimator.estimate, s) for spec, s in sets.items()}
 
@@ -191,7 +191,7 @@ def export(words: list[str]) -> None:
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
     for spec in (*arguments.calibrate, *arguments.int8, *arguments.score):
-        load_set(spec)  # what cannot be read is told before minutes of work
+        read_once(spec)  # what cannot be read is told before minutes of work
     if Path(arguments.checkpoint) != output:
         export_checkpoint(arguments, output)
     elif not arguments.int8:
@@ -243,7 +243,7 @@ def calibrated_graph(network: StackedHourglass, task: str, specs: list[str]) -> 
     """The pose graph whose scores are right as often as they say on people of those sets."""
     if task != "pose":
         raise UsageError("--calibrate: only a pose model's scores are calibrated")
-    people = [person for spec in specs for person in load_set(spec).people]
+    people = [person for spec in specs for person in read_once(spec).people]
     runner = torch_runner(PoseGraph(network), torch.device("cpu"))
     return PoseGraph(network, torch.from_numpy(calibrate(runner, network.config.size, people)))
 
@@ -253,7 +253,7 @@ def export_quantised(arguments: argparse.Namespace, output: Path) -> None:
     from livepose.model.export_int8 import export_int8
 
     model = find_model(str(output))
-    people = [person for spec in arguments.int8 for person in load_set(spec).people]
+    people = [person for spec in arguments.int8 for person in read_once(spec).people]
     spread = np.linspace(0, len(people) - 1, min(CALIBRATION, len(people))).round().astype(int)
     chosen = [people[i] for i in spread]
     path, apart_px = export_int8(model, true_crops(chosen, model.size))

@@ -5,6 +5,7 @@ cropping them is `augment.py`'s.
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from livepose.errors import DataError
@@ -65,3 +66,9 @@ def _split_selection(rest: str) -> tuple[Path, str | None]:
     if not colon or Path(rest).exists() or "/" in selection or "\\" in selection:
         return Path(rest), None
     return Path(path), selection
+
+
+@cache
+def read_once(spec: str) -> PoseSet:
+    """As `load_set`, for a command that asks for a set more than once: it is not to be changed."""
+    return load_set(spec)
