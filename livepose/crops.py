@@ -9,11 +9,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from livepose.skeleton import INDEX, LIMBS
+
 FILL = 0.8
 """Share of a crop's side that the longer side of the person's box takes."""
 
 COARSE = 256
 """Squares of at least twice this side are first halved, as often as they stay this large."""
+
+CROSSED = 0.2
+"""The width of a line of `cross_out`, as a share of the person's torso."""
+
+NEITHER = (112, 112, 112)
+"""Its colour, RGB or BGR: about the mean that the networks subtract."""
+
+TRUNK = tuple(INDEX[name] for name in ("r_shoulder", "l_shoulder", "l_hip", "r_hip"))
+SPINE = tuple(INDEX[name] for name in ("pelvis", "thorax", "upper_neck", "head_top"))
 
 Squares = npt.NDArray[np.int64]
 """int64 [N, 3]: left, top, side of each square, in frame pixels; may reach outside the frame."""
@@ -78,3 +89,39 @@ def to_crops(
     scale = (size / squares[:, 2])[:, None, None]
     joints = (joints_xy - squares[:, None, :2] + 0.5) * scale - 0.5
     return joints.astype(np.float32)
+
+
+def cross_out(
+    image: npt.NDArray[np.uint8],
+    joints_xy: npt.NDArray[np.float32],
+    seen: npt.NDArray[np.bool_],
+    width: float = CROSSED,
+) -> None:
+    """Paint a person over with a grey skeleton, in place: who is asked for is somebody else.
+
+    image: uint8 [H, W, 3]; joints_xy: float32 [16, 2] in its pixels; seen: bool [16], which of
+    them count; width: of the lines, in torsos. Networks learn what it means (`scene` data).
+    """
+    torso = torso_of(joints_xy, seen)
+    points = [
+        tuple(point) for point in np.rint(np.clip(joints_xy, -9999, 9999)).astype(int).tolist()
+    ]
+    if seen[list(TRUNK)].all():
+        cv2.fillConvexPoly(image, np.array([points[j] for j in TRUNK], np.int32), NEITHER)
+    for a, b in LIMBS:
+        if seen[a] and seen[b]:
+            thick = 1.5 * width if a in SPINE and b in SPINE else width
+            cv2.line(image, points[a], points[b], NEITHER, max(1, round(thick * torso)))
+
+
+def torso_of(joints_xy: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:
+    """About how long the torso is, in pixels: from shoulder to hip, or twice neck to head top.
+
+    joints_xy: float32 [16, 2]; seen: bool [16]. 0 where neither is seen.
+    """
+    lengths = [
+        times * float(np.linalg.norm(joints_xy[a] - joints_xy[b]))
+        for a, b, times in ((12, 2, 1.0), (13, 3, 1.0), (7, 6, 1.0), (8, 9, 2.0))
+        if seen[a] and seen[b]
+    ]
+    return max(lengths, default=0.0)

@@ -1,6 +1,6 @@
 """Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from livepose.clothes import colours_of
 from livepose.errors import LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
-from livepose.people import Tracker, search
+from livepose.people import SEEN, Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
@@ -93,7 +93,7 @@ class PoseEstimator:
         if boxes_xyxy is not None:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
         return search(
-            lambda boxes: self._look(frame_bgr, boxes),
+            lambda boxes, without=(): self._look(frame_bgr, boxes, without),
             lambda: self._find(frame_bgr),
             self.max_people,
         )
@@ -106,7 +106,7 @@ class PoseEstimator:
         check_frame(frame_bgr)
         self._go_over()
         poses = self._tracker.step(
-            lambda boxes: self._look(frame_bgr, boxes),
+            lambda boxes, without=(): self._look(frame_bgr, boxes, without),
             lambda: self._find(frame_bgr, CERTAIN),
             lambda pose: colours_of(frame_bgr, pose),
         )
@@ -171,12 +171,23 @@ class PoseEstimator:
         return self._finder.find(frame_bgr, least)
 
     def _look(
-        self, frame_bgr: npt.NDArray[np.uint8], boxes_xyxy: npt.NDArray[np.float32]
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        boxes_xyxy: npt.NDArray[np.float32],
+        without: Sequence[Pose] = (),
     ) -> list[Pose]:
+        """One pose for each box [N, 4], with the people of `without` crossed out."""
         if not len(boxes_xyxy):
             return []
         squares = crops.squares_of(boxes_xyxy)
-        joints = self.engine.run(crops.cut(frame_bgr, squares, self.model.size))
+        cut = crops.cut(frame_bgr, squares, self.model.size)
+        for pose in without:
+            places = np.repeat(pose.joints_xy[None], len(squares), axis=0)
+            for crop, place in zip(
+                cut, crops.to_crops(places, squares, self.model.size), strict=True
+            ):
+                crops.cross_out(crop, place, pose.scores >= SEEN)
+        joints = self.engine.run(cut)
         xy = crops.to_frame(joints[..., :2], squares, self.model.size)
         scores = joints[..., 2]
         best = np.sort(scores, axis=1)[:, -COUNTED:].mean(axis=1)

@@ -6,6 +6,7 @@ poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,14 @@ Boxes = npt.NDArray[np.float32]
 Find = Callable[[], Boxes]
 """Boxes of the people in the current frame, best first."""
 
-Look = Callable[[Boxes], list[Pose]]
-"""One pose for each box of the current frame."""
+
+class Look(Protocol):
+    """What turns boxes of the current frame into poses: `PoseEstimator`."""
+
+    def __call__(self, boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
+        """One pose for each box [N, 4]: of somebody who is none of `without`."""
+        ...
+
 
 Wear = Callable[[Pose], Colours]
 """The colours of a person of the current frame."""
@@ -84,6 +91,9 @@ the first poses are of a head and say little. Who stands there and is larger is 
 
 LARGER = 1.3
 """Times the size, at least."""
+
+BEHIND = 0.5
+"""More than that share of the smaller box is in the other: one stands before the other."""
 
 THERE = 0.3
 """More than that share of the smaller box is in the other."""
@@ -232,15 +242,20 @@ class Track:
         self.speed = np.zeros(2, np.float32)
         self.seen, self.missed, self.hidden = self.seen + 1, 0, False
 
-    def take(self, pose: Pose, box: Boxes) -> None:
-        """The person was seen: correct the expectation, and move it on by a frame."""
+    def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
+        """The person was seen: correct the expectation, and move it on by a frame.
+
+        hidden: in part, behind somebody; the box then only moves along.
+        """
         seen = pose.scores >= SEEN
         moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
+        if hidden:
+            box = self.box + np.tile(moved, 2)
         # Limited, so that one wild pose does not throw the box out of the picture.
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
         self.speed = np.clip(speed, -limit, limit).astype(np.float32)
-        self.seen, self.missed, self.hidden = self.seen + 1, 0, False
+        self.seen, self.missed, self.hidden = self.seen + 1, 0, hidden
         moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
         if np.abs(moved_box - self.box).max() > STILL * size_of(box):
             self.box = moved_box
@@ -251,7 +266,7 @@ class Track:
         of who was.
         """
         self.missed += 1
-        self.hidden = any(overlap(self.box, box) > 0.5 for box in others)
+        self.hidden = any(overlap(self.box, box) > BEHIND for box in others)
         self.speed = self.speed * np.float32(COAST)
         self.box = self.box + np.tile(self.speed, 2)
         self.joints_xy = self.joints_xy + self.speed
@@ -273,13 +288,18 @@ class Tracker:
         if not self._tracks:
             return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
         newcomers = self._newcomers(find)
-        boxes = [track.box for track in self._tracks] + newcomers
+        plain = [track for track in self._tracks if not self._covered(track)]
+        boxes = [track.box for track in plain] + newcomers
         poses = look(np.stack(boxes))
         bodies = distinct(poses, KEPT, len(boxes))
         colours = [wear(pose) for pose in bodies]
         mine = self._whose(bodies, colours)
-        found = poses[len(self._tracks) :]
-        kept = self._follow(bodies, colours, mine)
+        found = poses[len(plain) :]
+        behind = self._behind(look, bodies, mine)
+        if behind:
+            bodies, colours = bodies + behind, colours + [wear(pose) for pose in behind]
+            mine = self._whose(bodies, colours)
+        kept = self._follow(bodies, colours, mine, len(bodies) - len(behind))
         for j, pose in enumerate(bodies):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
@@ -287,6 +307,26 @@ class Tracker:
                 kept.append(self._start(pose, colours[j]))
         self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
         return kept
+
+    def _covered(self, track: Track) -> bool:
+        """Whether, as a frame ago, somebody in full view is expected where this person is."""
+        return track.hidden and any(
+            not other.hidden and overlap(track.box, other.box) > BEHIND for other in self._tracks
+        )
+
+    def _behind(self, look: Look, bodies: list[Pose], mine: dict[int, int]) -> list[Pose]:
+        """Who is not among these bodies but expected where one of them is, and is to be seen
+        with all of them crossed out."""
+        shown = [box for pose in bodies if (box := box_around(pose)) is not None]
+        boxes = [
+            track.box
+            for i, track in enumerate(self._tracks)
+            if i not in mine and any(overlap(track.box, box) > BEHIND for box in shown)
+        ]
+        if not boxes:
+            return []
+        others = distinct(look(np.stack(boxes), bodies), KEPT, len(boxes))
+        return [pose for pose in others if all(alike(pose, body) < SAME for body in bodies)]
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
@@ -312,9 +352,14 @@ class Tracker:
         )
 
     def _follow(
-        self, bodies: Sequence[Pose], colours: Sequence[Colours], mine: dict[int, int]
+        self,
+        bodies: Sequence[Pose],
+        colours: Sequence[Colours],
+        mine: dict[int, int],
+        in_view: int,
     ) -> list[Pose]:
-        """Move every track on by the body that is its own, if there is one."""
+        """Move every track on by the body that is its own, if there is one. The first `in_view`
+        bodies stand before the others."""
         boxes = [box_around(pose) for pose in bodies]
         kept = []
         for i, track in enumerate(self._tracks):
@@ -326,7 +371,7 @@ class Tracker:
             if track.comes_in(bodies[j]):
                 track.begin_anew(bodies[j], box, colours[j])
             else:
-                track.take(bodies[j], box)
+                track.take(bodies[j], box, hidden=j >= in_view)
             if all(overlap(box, other) < 0.2 for other in others):
                 track.colours = blend(track.colours, colours[j], 0.1)
             kept.append(replace(bodies[j], id=track.id))

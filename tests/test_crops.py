@@ -75,3 +75,38 @@ def test_channels_become_rgb_and_outside_is_black() -> None:
 def test_a_square_outside_the_frame_is_black() -> None:
     image = np.full((40, 40, 3), 255, np.uint8)
     assert crops.cut(image, np.array([[100, 100, 50], [-90, 0, 50]]), 16).max() == 0
+
+
+def test_who_is_crossed_out_is_grey_along_the_limbs_that_were_seen() -> None:
+    image = np.full((200, 200, 3), 255, np.uint8)
+    joints = np.zeros((16, 2), np.float32)
+    joints[[12, 13, 2, 3]] = (80, 60), (120, 60), (80, 120), (120, 120)
+    joints[[11, 10]] = (40, 60), (40, 20)
+    seen = np.zeros(16, bool)
+    seen[[12, 13, 2, 3, 11]] = True
+    crops.cross_out(image, joints, seen, width=0.1)
+    grey = (image == crops.NEITHER).all(axis=2)
+    assert grey[60:121, 80:121].all()  # the trunk
+    assert 5 <= grey[:, 60].sum() <= 7  # the upper arm: a tenth of the torso of 60
+    assert not grey[:50].any() and not grey[130:].any()  # a wrist not seen, and the rest
+    assert (image[~grey] == 255).all()
+
+
+def test_nobody_crossed_out_is_nothing_and_far_away_is_no_error() -> None:
+    image = np.full((20, 20, 3), 255, np.uint8)
+    joints = np.full((16, 2), 1e9, np.float32)
+    crops.cross_out(image, joints, np.zeros(16, bool))
+    crops.cross_out(image, joints, np.ones(16, bool))
+    assert (image == 255).all()
+
+
+def test_the_torso_is_the_longest_of_what_is_seen() -> None:
+    joints = np.zeros((16, 2), np.float32)
+    joints[[8, 9]] = (0, 20), (0, 0)
+    joints[[12, 2]] = (0, 30), (0, 80)
+    seen = np.zeros(16, bool)
+    assert crops.torso_of(joints, seen) == 0
+    seen[[8, 9]] = True
+    assert crops.torso_of(joints, seen) == pytest.approx(40)
+    seen[[12, 2]] = True
+    assert crops.torso_of(joints, seen) == pytest.approx(50)

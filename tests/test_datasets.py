@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from livepose.crops import NEITHER
 from livepose.errors import DataError, LivePoseError
 from livepose.skeleton import INDEX, JOINTS
-from livepose.training.datasets import ImageRef, PoseSet, load_set
+from livepose.training.datasets import ImageRef, Person, PoseSet, load_set
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -701,6 +702,26 @@ def test_errors_are_one_line(tmp_path: Path, spec: str) -> None:
 
 
 # --- the real thing
+
+
+def test_who_is_behind_others_is_there_with_those_crossed_out() -> None:
+    def grey(person: Person) -> float:
+        return float((person.image.load() == NEITHER).all(axis=2).mean())
+
+    scenes, behind = load_set("scene:12").people, load_set("behind:12").people
+    alone = [p for p in behind if (p.joints[:, 2] == -1).all()]
+    assert len(alone) == 3  # every fourth scene is of one person, who is crossed out and nobody
+    assert len(behind) > len(alone)
+    for person in behind:
+        assert grey(person) > 0.005 > max(grey(p) for p in scenes)
+        if person not in alone:
+            (same,) = [p for p in scenes if np.array_equal(p.joints, person.joints)]
+            assert (person.joints[:, 2] == 0).any()  # what others cover is not labelled
+            assert (same.image.load() != person.image.load()).any()
+    again = load_set("behind:12").people
+    assert all(
+        np.array_equal(a.image.load(), b.image.load()) for a, b in zip(behind, again, strict=True)
+    )
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}")

@@ -1,5 +1,6 @@
 """Searching and following people, with a made-up network that knows the truth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from livepose.clothes import STRANGE, Colours
 from livepose.people import (
     GRACE,
+    HIDDEN,
     MISSING_EVERY,
     NEWCOMERS_EVERY,
     SAME,
@@ -39,17 +41,20 @@ class World:
         boxes = [(x - 8, y - 20, x + 88, y + 220) for x, y in self.people]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
-    def __call__(self, boxes: Boxes) -> list[Pose]:
+    def __call__(self, boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
         self.looks.append(len(boxes))
-        return [self.pose(box) for box in boxes]
+        crossed = [tuple(pose.joints_xy[0] - SHAPE[0]) for pose in without]
+        left = [p for p in self.people if all(np.hypot(*np.subtract(p, c)) > 1 for c in crossed)]
+        return [self.pose(box, left) for box in boxes]
 
-    def pose(self, box: Boxes) -> Pose:
+    def pose(self, box: Boxes, people: list[tuple[float, float]] | None = None) -> Pose:
+        people = self.people if people is None else people
         centre = (box[:2] + box[2:]) / 2
         side = float((box[2:] - box[:2]).max())
         scores = np.full(16, 0.05, np.float32)
         joints = np.tile(centre, (16, 1))
-        if self.people:
-            nearest = min(self.people, key=lambda p: float(np.hypot(*(centre - middle(p)))))
+        if people:
+            nearest = min(people, key=lambda p: float(np.hypot(*(centre - middle(p)))))
             apart = float(np.hypot(*(centre - middle(nearest))))
             fit = min(side / 200, 200 / side)
             scores[:] = max(0.05, 0.9 * fit - apart / 300)
@@ -103,8 +108,8 @@ def test_a_pose_upside_down_for_a_moment_is_nobody_new() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
 
-    def upside_down(boxes: Boxes) -> list[Pose]:
-        poses = world(boxes)
+    def upside_down(boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
+        poses = world(boxes, without)
         turned = [(p.joints_xy - (0, 250)) * (1, -1) + (0, 250) for p in poses]
         pairs = zip(poses, turned, strict=True)
         return [replace(p, joints_xy=xy.astype(np.float32)) for p, xy in pairs]
@@ -119,9 +124,9 @@ def test_who_keeps_still_keeps_their_box_and_who_walks_does_not() -> None:
     tracker = Tracker(1)
     boxes = []
 
-    def look(asked: Boxes) -> list[Pose]:
+    def look(asked: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
         boxes.append(asked[0])
-        return world(asked)
+        return world(asked, without)
 
     rng = np.random.default_rng(1)
     for _ in range(20):  # two pixels to and fro, of a body of 200
@@ -304,6 +309,44 @@ def test_somebody_hidden_for_three_frames_keeps_the_id_and_the_way() -> None:
         world.people = [] if 20 <= frame < 23 else [(100 + 8.0 * frame, 150)]
         poses = tracker.step(world, world.find, naked)
         assert [p.id for p in poses] == ([1] if world.people else [])
+
+
+def test_who_stands_behind_somebody_is_seen_with_those_before_them_crossed_out() -> None:
+    """The network sees the nearer one in both boxes; only without them the other."""
+    front, behind = (200.0, 150.0), (235.0, 150.0)
+    world = World([front, (420, 150)])
+    tracker = Tracker(8)
+    for x in range(420, 235, -15):
+        world.people = [front, (float(x), 150)]
+        assert len(tracker.step(world, world.find, naked)) == 2
+
+    def covered(boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
+        if without:
+            return world(boxes, without)
+        return [world.pose(box, [front]) for box in boxes]
+
+    world.people = [front, behind]
+    for _ in range(HIDDEN + GRACE):
+        world.looks.clear()
+        poses = tracker.step(covered, lambda: np.zeros((0, 4), np.float32), naked)
+        places = {p.id: tuple(p.joints_xy[0] - SHAPE[0]) for p in poses}
+        assert places == {1: pytest.approx(front, abs=0.01), 2: pytest.approx(behind, abs=0.01)}
+    assert world.looks == [1]  # the one behind is not looked for among those in full view
+
+
+def test_nobody_is_behind_somebody_who_is_alone() -> None:
+    world = World([(200, 150), (420, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find, naked)
+    for x in range(420, 235, -15):
+        world.people = [(200, 150), (float(x), 150)]
+        tracker.step(world, world.find, naked)
+    world.people = [(200, 150)]
+    for _ in range(HIDDEN + 2):
+        assert [p.id for p in tracker.step(world, world.find, naked)] == [1]
+    world.looks.clear()
+    tracker.step(world, world.find, naked)
+    assert world.looks == [1]  # given up
 
 
 def test_two_tracks_on_one_body_become_one() -> None:

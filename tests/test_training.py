@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from livepose.cli import main
+from livepose.crops import NEITHER
 from livepose.errors import DataError, UsageError
 from livepose.model.checkpoint import load_checkpoint, load_network
 from livepose.model.hourglass import HourglassConfig
@@ -20,12 +21,13 @@ from livepose.model.widen import widen
 from livepose.skeleton import FLIP_ORDER
 from livepose.training.augment import Augmentation, crop_matrix, random_crop
 from livepose.training.config import TrainConfig, read_settings
+from livepose.training.datasets import load_set
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.loop import Trainer, load_mixture
 from livepose.training.readers_common import PoseSet
 
 NETWORK = HourglassConfig(stacks=1, width=8, depth=2, stem=(4, 8, 8), size=32)
-PLAIN = Augmentation(*[0.0] * 12)
+PLAIN = Augmentation(**dict.fromkeys(Augmentation.__slots__, 0.0))
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +187,32 @@ def test_mirroring_swaps_left_and_right(lsp: Path) -> None:
     assert np.array_equal(mirrored[0], plain[0][:, ::-1])
     assert np.allclose(mirrored[1][list(FLIP_ORDER), 0], 63 - plain[1][:, 0], atol=1e-3)
     assert np.allclose(mirrored[1][list(FLIP_ORDER), 1], plain[1][:, 1], atol=1e-3)
+
+
+def test_a_person_crossed_out_is_nobody_and_behind_somebody_crossed_out_the_same() -> None:
+    person = load_set("synthetic:1").people[0]
+    image = person.image.load()
+
+    def crop(how: Augmentation, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        return random_crop(image, person.joints, person.box_xyxy, 64, rng, how)
+
+    whole, joints = crop(PLAIN, 0)
+    seen = joints[:, 2] > 0
+    assert seen.sum() > 12
+    x, y = np.rint(joints[seen, :2]).astype(int).T
+    kinds = set()
+    for seed in range(12):
+        crossed, left = crop(replace(PLAIN, crossed=1.0), seed)
+        assert not np.array_equal(crossed, whole)
+        if (left == -1).all():
+            kinds.add("nobody")
+            grey = (crossed == NEITHER).all(axis=2)[y, x]
+            assert grey.mean() > 0.7  # joints are thought to be a little off
+        else:
+            kinds.add("behind")
+            assert np.array_equal(left, joints)
+    assert kinds == {"nobody", "behind"}
 
 
 def test_crop_matrix_by_hand() -> None:

@@ -86,10 +86,15 @@ class StagedEstimator(BenchEstimator):
         self._ms["find"] += (time.perf_counter() - start_s) * 1e3
         return boxes
 
-    def _look(self, frame_bgr: Image, boxes_xyxy: npt.NDArray[np.float32]) -> list[Pose]:
+    def _look(
+        self,
+        frame_bgr: Image,
+        boxes_xyxy: npt.NDArray[np.float32],
+        without: Sequence[Pose] = (),
+    ) -> list[Pose]:
         self._timed.all_ms = 0.0
         start_s = time.perf_counter()
-        poses = super()._look(frame_bgr, boxes_xyxy)
+        poses = super()._look(frame_bgr, boxes_xyxy, without)
         self._ms["crop"] += (time.perf_counter() - start_s) * 1e3 - self._timed.all_ms
         return poses
 

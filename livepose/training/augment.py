@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from livepose.crops import FILL
+from livepose.crops import FILL, cross_out, torso_of
 from livepose.skeleton import FLIP_ORDER
 
 Image = npt.NDArray[np.uint8]
@@ -32,6 +32,7 @@ class Augmentation:
     half_body: float = 0.1
     cut_off: float = 0.12
     nobody: float = 0.05
+    crossed: float = 0.0
     upside_down: float = 0.05
     colour: float = 0.8
     occlude: float = 0.25
@@ -156,7 +157,30 @@ def random_crop(
     out[:, :2] = joints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     if mirrored:
         out = out[list(FLIP_ORDER)]
-    return spoil(crop, rng, how), out.astype(np.float32)
+    out = out.astype(np.float32)
+    if rng.random() < how.crossed:
+        crop, out = crossed(crop, out, rng)
+    return spoil(crop, rng, how), out
+
+
+def crossed(crop: Image, joints: Joints, rng: np.random.Generator) -> tuple[Image, Joints]:
+    """The person is crossed out and nobody, or somebody who is not there is crossed out before
+    them: of their own shape, mirrored, to one side. Who shows few joints stays as they are.
+    """
+    seen = joints[:, 2] > 0
+    torso = torso_of(joints[:, :2], seen)
+    if seen.sum() < 8 or torso < 4:
+        return crop, joints
+    crop, width = crop.copy(), rng.uniform(0.12, 0.28)
+    if rng.random() < 0.5:
+        off = rng.normal(0, 0.05 * torso, (16, 2))
+        cross_out(crop, (joints[:, :2] + off).astype(np.float32), seen, width)
+        return crop, np.full_like(joints, -1)
+    other = joints[:, :2].copy()
+    other[:, 0] = 2 * other[seen, 0].mean() - other[:, 0]
+    aside = rng.choice((-1, 1)) * rng.uniform(0.2, 1.2), rng.uniform(-0.3, 0.3)
+    cross_out(crop, other + np.float32(torso) * np.array(aside, np.float32), seen, width)
+    return crop, joints
 
 
 def warp(image_bgr: Image, matrix: npt.NDArray[np.float64], size: int, side: float) -> Image:

@@ -12,7 +12,7 @@ from livepose.errors import DataError
 from livepose.training.readers_common import ImageRef, Person, Picture, PoseSet
 from livepose.training.readers_folders import read_buffy, read_lsp
 from livepose.training.readers_json import read_coco, read_mpii
-from livepose.training.readers_synthetic import read_scenes, read_synthetic
+from livepose.training.readers_synthetic import read_behind, read_scenes, read_synthetic
 
 __all__ = ["ImageRef", "Person", "Picture", "PoseSet", "load_set"]
 
@@ -25,6 +25,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "synthetic": read_synthetic,
     "speaker": read_synthetic,
     "scene": read_scenes,
+    "behind": read_behind,
 }
 
 
@@ -45,6 +46,7 @@ def load_set(spec: str) -> PoseSet:
     synthetic: PATH is a number: so many pictures of the drawn figure, always the same.
     speaker: the same of somebody before a webcam, hands before chest, face and hips.
     scene: PATH is a number: so many pictures of one to four drawn people in a room.
+    behind: who is behind others in as many such pictures, with those others crossed out.
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
     """

@@ -1,13 +1,16 @@
 """The synthetic figure as a data set: people that were never photographed, truly labelled."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from livepose.crops import cross_out, torso_of
 from livepose.errors import DataError
 from livepose.synthetic import SyntheticScene, random_figure, random_speaker
-from livepose.training.readers_common import Image, PoseSet, make_person
+from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person
 
 SIZE_WH = (256, 256)
 
@@ -47,6 +50,10 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 SCENE_WH = (320, 240)
 SHOWN = 4
 """Joints of somebody behind others that must be seen for a training crop of them."""
+CROSSED = (0.12, 0.28)
+"""Widths of the lines that cross a person out, in torsos."""
+STRAY = 0.05
+"""Standard deviation of where the crossed out joints are thought to be, in torsos."""
 
 
 def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
@@ -55,20 +62,73 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
     What somebody nearer covers is not labelled, and who shows fewer than SHOWN joints is no
     person here, nor anything to be found.
     """
-    if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
-        raise DataError(f"{kind}:{path}: give how many pictures to draw, as in scene:300")
     people = []
+    for name, drawn, all_joints, covered in _drawn_scenes(kind, path, selection):
+        picture = DrawnImage(name, drawn)
+        for joints, hidden in zip(all_joints, covered, strict=True):
+            person = _person_of_scene(picture, joints, hidden)
+            if person is not None:
+                people.append(person)
+    return PoseSet(kind, people)
+
+
+def read_behind(kind: str, path: Path, selection: str | None) -> PoseSet:
+    """Of that many such pictures those who are behind others, who are crossed out
+    (`crops.cross_out`); and who is alone, crossed out, as nobody.
+    """
+    people = []
+    for i, scene in enumerate(_drawn_scenes(kind, path, selection)):
+        name, drawn, all_joints, covered = scene
+        rng = np.random.default_rng((8, i))
+        if len(all_joints) == 1:
+            person = make_person(
+                DrawnImage(name, _without(drawn, all_joints, covered, rng)), all_joints[0]
+            )
+            if person is not None:
+                people.append(replace(person, joints=np.full_like(person.joints, -1)))
+        for joints, hidden in zip(all_joints, covered, strict=True):
+            nearer = covered.sum(axis=1) < hidden.sum()
+            picture = DrawnImage(name, _without(drawn, all_joints[nearer], covered[nearer], rng))
+            person = _person_of_scene(picture, joints, hidden)
+            if person is not None and hidden.any():
+                people.append(person)
+    return PoseSet(kind, people)
+
+
+def _drawn_scenes(
+    kind: str, path: Path, selection: str | None
+) -> Iterator[tuple[str, Image, Floats, npt.NDArray[np.bool_]]]:
+    """Name, picture, joints [N, 16, 3] and which somebody nearer covers [N, 16], one by one."""
+    if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
+        raise DataError(f"{kind}:{path}: give how many pictures to draw, as in {kind}:300")
     for i in range(int(path.name)):
         # The synthetic camera's own seeds are small numbers: these rooms are others.
         scene = SyntheticScene(SCENE_WH, people=1 + i % 4, seed=1000 + i)
-        image, all_joints, covered = scene.render_crowd(7.3 * i)
-        name = f"{kind} picture {i}"
-        drawn = DrawnImage(name, image)
-        for joints, hidden in zip(all_joints, covered, strict=True):
-            shown = (joints[:, 2] > 0) & ~hidden
-            person = make_person(drawn, joints)
-            if person is not None and shown.sum() >= SHOWN:
-                joints[joints[:, 2] == 0, 2] = -1
-                joints[hidden, 2] = 0
-                people.append(person)
-    return PoseSet(kind, people)
+        yield f"{kind} picture {i}", *scene.render_crowd(7.3 * i)
+
+
+def _person_of_scene(
+    picture: DrawnImage, joints: Floats, hidden: npt.NDArray[np.bool_]
+) -> Person | None:
+    """What is out of the picture is absent, what is hidden not labelled; None for who shows
+    fewer than SHOWN joints. joints: float32 [16, 3]; hidden: bool [16].
+    """
+    person = make_person(picture, joints)
+    if person is None or ((joints[:, 2] > 0) & ~hidden).sum() < SHOWN:
+        return None
+    states = np.where(hidden, 0, np.where(joints[:, 2] == 0, -1, joints[:, 2]))
+    return replace(person, joints=np.column_stack((joints[:, :2], states)).astype(np.float32))
+
+
+def _without(
+    image: Image, joints: Floats, covered: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> Image:
+    """The picture with these people [N, 16, 3] crossed out, about as a tracker would do it:
+    joints a little off, one or another not seen. covered: bool [N, 16].
+    """
+    image = image.copy()
+    for person, hidden in zip(joints, covered, strict=True):
+        seen = (person[:, 2] > 0) & ~hidden & (rng.random(16) > 0.05)
+        off = rng.normal(0, STRAY * torso_of(person[:, :2], seen), (16, 2))
+        cross_out(image, (person[:, :2] + off).astype(np.float32), seen, rng.uniform(*CROSSED))
+    return image
