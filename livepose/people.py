@@ -95,6 +95,9 @@ LARGER = 1.3
 BEHIND = 0.5
 """More than that share of the smaller box is in the other: one stands before the other."""
 
+ANEW_EVERY = 8
+"""On every so many frames who was behind somebody is looked for as everybody else first."""
+
 THERE = 0.3
 """More than that share of the smaller box is in the other."""
 
@@ -287,6 +290,7 @@ class Tracker:
         """
         if not self._tracks:
             return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
+        self._frames += 1
         newcomers = self._newcomers(find)
         plain = [track for track in self._tracks if not self._covered(track)]
         boxes = [track.box for track in plain] + newcomers
@@ -309,9 +313,16 @@ class Tracker:
         return kept
 
     def _covered(self, track: Track) -> bool:
-        """Whether, as a frame ago, somebody in full view is expected where this person is."""
-        return track.hidden and any(
-            not other.hidden and overlap(track.box, other.box) > BEHIND for other in self._tracks
+        """Whether, as a frame ago, somebody in full view is expected where this person is. Now
+        and then that is forgotten: it may have become the other way round.
+        """
+        return (
+            track.hidden
+            and self._frames % ANEW_EVERY != 0
+            and any(
+                not other.hidden and overlap(track.box, other.box) > BEHIND
+                for other in self._tracks
+            )
         )
 
     def _behind(self, look: Look, bodies: list[Pose], mine: dict[int, int]) -> list[Pose]:
@@ -330,7 +341,6 @@ class Tracker:
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
-        self._frames += 1
         missing = sum(track.missed > 0 for track in self._tracks)
         # Nobody in sight is as nobody followed: look until somebody is.
         lost = any(track.missed == 1 for track in self._tracks) or missing == len(self._tracks)
