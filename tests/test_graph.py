@@ -27,7 +27,7 @@ from livepose.model.hourglass import HourglassConfig, StackedHourglass
 from livepose.models import find_model
 from livepose.runtime import open_engine
 from livepose.skeleton import FLIP_ORDER
-from livepose.training.targets import heatmap_loss, make_targets
+from livepose.training.targets import heatmap_loss, make_targets, taught
 
 SMALL = HourglassConfig(stacks=2, width=16, depth=3, stem=(8, 8, 16), size=64)
 
@@ -104,6 +104,19 @@ def test_states_of_joints() -> None:
     assert targets[0, 0].max() == 0
     assert targets[0, 2].max() == 0
     assert targets[0, 3].max() > 0.7
+
+
+def test_a_teacher_has_its_share_and_all_where_there_is_no_label() -> None:
+    joints = random_joints(1, 64, margin_px=8)
+    joints[0, 1, 2], joints[0, 2, 2] = 0, -1
+    said = torch.rand(1, 16, 16, 16) * 1.5 - 0.25
+    before, _ = make_targets(joints, 64)
+    targets, weights = taught(*make_targets(joints, 64), joints, said, 0.25)
+    assert weights.flatten().tolist() == [1, 0.25] + [1] * 14
+    shown = said.clamp(0, 1)
+    assert torch.allclose(targets[0, 0], 0.75 * before[0, 0] + 0.25 * shown[0, 0])
+    assert torch.equal(targets[0, 1], shown[0, 1])
+    assert targets[0, 2].max() == 0
 
 
 def test_unlabelled_joints_cost_nothing() -> None:

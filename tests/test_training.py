@@ -16,8 +16,10 @@ from livepose.cli import main
 from livepose.crops import NEITHER
 from livepose.errors import DataError, UsageError
 from livepose.model.checkpoint import load_checkpoint, load_network
+from livepose.model.from_onnx import load_onnx
 from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
+from livepose.models import find_model
 from livepose.skeleton import FLIP_ORDER
 from livepose.training.augment import Augmentation, crop_matrix, random_crop
 from livepose.training.config import TrainConfig, read_settings
@@ -106,6 +108,9 @@ def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> Non
         ('{"data": [], "validate": "b"}', "no training data"),
         ('{"data": ["a"], "validate": "b", "network": {"size": 100}}', "multiple"),
         ('{"data": ["a"], "validate": "b", "network": {"size": -64}}', "from 1 on"),
+        ('{"data": ["a"], "validate": "b", "teaching": 0}', "above 0, up to 1"),
+        ('{"data": ["a"], "validate": "b", "teacher": null}', "are texts"),
+        ('{"data": ["a"], "validate": "b", "teacher": "c", "task": "finder"}', "labels alone"),
         ('{"data": "lsp:a", "validate": "b"}', "list of texts"),
         ('{"data": null, "validate": "b"}', "list of texts"),
         ('{"data": ["a"], "validate": null}', "are texts"),
@@ -282,6 +287,26 @@ def test_a_run_begins_with_a_models_weights(lsp: Path, tmp_path: Path) -> None:
     slimmer = replace(config(lsp, init=str(onnx)), network=replace(NETWORK, width=4))
     with pytest.raises(UsageError, match=r"first\.onnx: is of another network"):
         Trainer(slimmer, tmp_path / "slimmer").run()
+
+
+def test_a_teachers_heatmaps_are_learnt(lsp: Path, tmp_path: Path) -> None:
+    """With all of the targets from the teacher, it is itself without a loss."""
+    Trainer(config(lsp), tmp_path / "first").run()
+    onnx = tmp_path / "first.onnx"
+    assert main(["export", str(tmp_path / "first" / "checkpoint.pt"), str(onnx)]) == 0
+    taught = config(lsp, teacher=str(onnx), teaching=1.0)
+    trainer = Trainer(taught, tmp_path / "taught")
+    x = torch.rand(4, 3, 32, 32)
+    labels = torch.full((4, 16, 3), 16.0)
+    labels[..., 2] = torch.tensor([1, 0, 1, 0])[:, None]
+    with torch.no_grad():
+        said = [a.clamp(0, 1) for a in load_onnx(find_model(str(onnx)))(x)]
+    assert trainer.loss(said, labels, x) == pytest.approx(0, abs=1e-9)
+    assert Trainer(config(lsp), tmp_path / "plain").loss(said, labels, x) > 1e-4
+    assert trainer.run().people == 12
+    larger = replace(taught, network=replace(NETWORK, size=64))
+    with pytest.raises(UsageError, match="another size"):
+        Trainer(larger, tmp_path / "larger")
 
 
 def test_a_wider_network_begins_with_a_narrower_ones_answers(lsp: Path, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ class TrainConfig:
     by chance p is answered with a height of (1 + f) p / (1 + f p), so a high weight f hardly tells
     0.5 from 0.6: with a network that has learnt to see, a low one sets left and right apart.
     ema: decay of the average of the weights, which is what is scored and exported.
+    teacher, teaching: a trained model of the same crops (a released name or an .onnx), and the
+    share of the targets that is its heatmaps instead of the labels; all of them where there is no
+    label (distillation: Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
     fewer channels and crops of another size, whose weights the run begins with; empty begins with
     random ones.
@@ -46,6 +49,8 @@ class TrainConfig:
     precision: str = "auto"
     task: str = "pose"
     init: str = ""
+    teacher: str = ""
+    teaching: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -59,10 +64,14 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; give a number from 0")
         if not self.lr > 0 or not 0 <= self.ema < 1:
             raise UsageError(f"give lr ({self.lr}) above 0 and ema ({self.ema}) from 0 to below 1")
-        if not isinstance(self.validate, str) or not isinstance(self.init, str):
-            raise UsageError("validate and init are texts: a data set and a model")
+        if not 0 < self.teaching <= 1:
+            raise UsageError(f"teaching is {self.teaching}; give a share above 0, up to 1")
+        if not all(isinstance(text, str) for text in (self.validate, self.init, self.teacher)):
+            raise UsageError("validate, init and teacher are texts: a data set and models")
         if self.task not in ("pose", "finder"):
             raise UsageError(f"task {self.task!r} is not pose or finder")
+        if self.teacher and self.task == "finder":
+            raise UsageError("a finder is taught by labels alone: leave teacher out")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {

@@ -77,7 +77,7 @@ class FinderTrainer(Trainer):
             workers=self.workers,
         )
 
-    def loss(self, answers: list[Tensor], labels: Tensor) -> Tensor:
+    def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:
         return torch.stack([box_loss(maps, labels) for maps in answers]).sum()
 
     def validate(self, held_out: PoseSet, people: int | None) -> FinderScores:  # type: ignore[override]

@@ -23,7 +23,7 @@ from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
-from livepose.training.targets import heatmap_loss, make_targets
+from livepose.training.targets import heatmap_loss, make_targets, taught
 
 NORM_BATCHES = 8
 """Of the run's own, from which the norms of an exported model get their statistics back."""
@@ -53,6 +53,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             decayed_groups(self.network, config.weight_decay), lr=config.lr, fused=True
         )
+        self.teacher = self._open_teacher(config.teacher) if config.teacher else None
         self.step = 0
         if (folder / "checkpoint.pt").exists():
             self._resume(folder / "checkpoint.pt")
@@ -108,9 +109,14 @@ class Trainer:
             workers=self.workers,
         )
 
-    def loss(self, answers: list[Tensor], labels: Tensor) -> Tensor:
-        """Of one batch: `answers` of every stack, `labels` as the loader makes them."""
+    def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:
+        """Of one batch: `answers` of every stack, `labels` as the loader makes them, and what the
+        answers are to, `x`."""
         targets, weights = make_targets(labels, self.config.network.size)
+        if self.teacher is not None:
+            with torch.no_grad(), self._autocast():
+                said = self.teacher(x)[-1].float()
+            targets, weights = taught(targets, weights, labels, said, self.config.teaching)
         return heatmap_loss(answers, targets, weights, self.config.foreground)
 
     def validate(self, held_out: PoseSet, people: int | None) -> Scores:
@@ -138,9 +144,9 @@ class Trainer:
         model.train()
         crops = crops.to(self.device, non_blocking=True)
         x = normalise(crops, self.config.network.mean).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._use_bf16()):
+        with self._autocast():
             answers = model(x)
-        loss = self.loss(answers, labels.to(self.device))
+        loss = self.loss(answers, labels.to(self.device), x)
         if not torch.isfinite(loss):
             raise ModelError(f"the loss is {loss.item()} at step {self.step}; lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
@@ -159,6 +165,9 @@ class Trainer:
         flags = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags.item())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._use_bf16())
 
     def _use_bf16(self) -> bool:
         if self.config.precision != "auto":
@@ -198,6 +207,13 @@ class Trainer:
         except ValueError as e:
             raise UsageError(f"init {init}: is of another network than this run's ({e})") from e
         self.average.load_state_dict(self.network.state_dict())
+
+    def _open_teacher(self, name: str) -> StackedHourglass:
+        """The network that the heatmaps of `taught` come from."""
+        teacher, own = load_onnx(find_model(name)), self.config.network
+        if (teacher.config.size, teacher.config.mean) != (own.size, own.mean):
+            raise UsageError(f"teacher {name}: is of crops of another size or mean than this run's")
+        return teacher.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _start_folder(self) -> None:
         if self.rank == 0:

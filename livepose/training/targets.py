@@ -28,6 +28,24 @@ def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return targets, weights
 
 
+def taught(
+    targets: Tensor, weights: Tensor, joints: Tensor, said: Tensor, share: float
+) -> tuple[Tensor, Tensor]:
+    """Targets and weights of `make_targets` with that share of a teacher's answer in them.
+
+    joints float32 [N, K, 3]; said float32 [N, K, h, w], the teacher's heatmaps. What is not
+    labelled is learnt from the teacher, with `share` for a weight; what is known to be absent is
+    not.
+    """
+    state = joints[..., 2, None, None]
+    said = said.clamp(0, 1)
+    mixed = torch.where(state > 0, torch.lerp(targets, said, share), said)
+    return (
+        torch.where(state < 0, targets, mixed),
+        torch.where(state == 0, torch.full_like(weights, share), weights),
+    )
+
+
 def heatmap_loss(
     answers: list[Tensor], targets: Tensor, weights: Tensor, foreground: float
 ) -> Tensor:
