@@ -100,12 +100,16 @@ def cross_out(
     """Paint a person over with a grey skeleton, in place: who is asked for is somebody else.
 
     image: uint8 [H, W, 3]; joints_xy: float32 [16, 2] in its pixels; seen: bool [16], which of
-    them count; width: of the lines, in torsos. Networks learn what it means (`scene` data).
+    them count; width: of the lines, in torsos. The networks have learnt what it means, from
+    `behind` data and crossed crops. Somebody elsewhere or without a torso is left alone.
     """
+    joints_xy = np.clip(joints_xy, -9999, 9999)
     torso = torso_of(joints_xy, seen)
-    points = [
-        tuple(point) for point in np.rint(np.clip(joints_xy, -9999, 9999)).astype(int).tolist()
-    ]
+    far = np.array(image.shape[1::-1]) + torso
+    near = (joints_xy > -torso).all(axis=1) & (joints_xy < far).all(axis=1)
+    if not (seen & near).any():
+        return
+    points = [tuple(point) for point in np.rint(joints_xy).astype(int).tolist()]
     if seen[list(TRUNK)].all():
         cv2.fillConvexPoly(image, np.array([points[j] for j in TRUNK], np.int32), NEITHER)
     for a, b in LIMBS:

@@ -42,6 +42,9 @@ GLIMPSED = 0.25
 KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
+PARTLY = 0.4
+"""The same for who is behind somebody and seen with those before them crossed out."""
+
 GRACE = 8
 """Frames in a row that a followed person may be missed in."""
 
@@ -102,7 +105,7 @@ THERE = 0.3
 """More than that share of the smaller box is in the other."""
 
 ABSENT = 0.15
-"""Added to the cost of a pose for who has been missed: those in sight keep theirs."""
+"""Added to the cost of a pose for who was missed or behind somebody: those in sight keep theirs."""
 
 STILL = 0.03
 """Body sizes that the next box must differ by: a crop that moves with every noise in the pose
@@ -192,7 +195,7 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
 class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected next;
     `speed` in pixels a frame; `seen` counts frames with them, `missed` frames in a row without;
-    `hidden` says whether somebody else was in that place.
+    `hidden` says whether somebody else was in that place, before them, seen or not.
     """
 
     id: int
@@ -220,7 +223,7 @@ class Track:
         unlikely = far or (strange > most and not alone)
         if unlikely and not self.comes_in(pose):
             return np.inf
-        return away + strange + (ABSENT if self.missed else 0.0)
+        return away + strange + (ABSENT if self.missed or self.hidden else 0.0)
 
     def in_place(self, pose: Pose) -> bool:
         """Whether it fills the place of the person, who was seen there a moment ago: whatever its
@@ -248,20 +251,22 @@ class Track:
     def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
         """The person was seen: correct the expectation, and move it on by a frame.
 
-        hidden: in part, behind somebody; the box then only moves along.
+        hidden: in part, behind somebody; the box then only moves along, for what is seen of them
+        does not say how large they are.
         """
         seen = pose.scores >= SEEN
         moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
-        if hidden:
-            box = self.box + np.tile(moved, 2)
         # Limited, so that one wild pose does not throw the box out of the picture.
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
         self.speed = np.clip(speed, -limit, limit).astype(np.float32)
         self.seen, self.missed, self.hidden = self.seen + 1, 0, hidden
-        moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
-        if np.abs(moved_box - self.box).max() > STILL * size_of(box):
-            self.box = moved_box
+        if hidden:
+            self.box = self.box + np.tile(moved + self.speed, 2)
+        else:
+            moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
+            if np.abs(moved_box - self.box).max() > STILL * size_of(box):
+                self.box = moved_box
         self.joints_xy = pose.joints_xy + self.speed
 
     def miss(self, others: Sequence[Boxes]) -> None:
@@ -286,7 +291,7 @@ class Tracker:
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look` where people are
-        followed, and now and then one of `find`.
+        followed, another where somebody may be behind them, and now and then one of `find`.
         """
         if not self._tracks:
             return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
@@ -299,12 +304,13 @@ class Tracker:
         colours = [wear(pose) for pose in bodies]
         mine = self._whose(bodies, colours)
         found = poses[len(plain) :]
-        behind = self._behind(look, bodies, mine)
-        if behind:
-            bodies, colours = bodies + behind, colours + [wear(pose) for pose in behind]
-            mine = self._whose(bodies, colours)
-        kept = self._follow(bodies, colours, mine, len(bodies) - len(behind))
-        for j, pose in enumerate(bodies):
+        in_view = len(bodies)
+        for i, pose in self._behind(look, wear, bodies, mine).items():
+            mine[i] = len(bodies)
+            bodies.append(pose)
+            colours.append(wear(pose))
+        kept = self._follow(bodies, colours, mine, in_view)
+        for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and len(self._tracks) < self.max_people:
@@ -320,31 +326,48 @@ class Tracker:
             track.hidden
             and self._frames % ANEW_EVERY != 0
             and any(
-                not other.hidden and overlap(track.box, other.box) > BEHIND
+                not other.hidden and not other.missed and overlap(track.box, other.box) > BEHIND
                 for other in self._tracks
             )
         )
 
-    def _behind(self, look: Look, bodies: list[Pose], mine: dict[int, int]) -> list[Pose]:
-        """Who is not among these bodies but expected where one of them is, and is to be seen
-        with all of them crossed out."""
+    def _behind(
+        self, look: Look, wear: Wear, bodies: Sequence[Pose], mine: dict[int, int]
+    ) -> dict[int, Pose]:
+        """Of the tracks (by index) that are nobody's of these bodies, but expected where one of
+        them is: who is to be seen with all of the bodies crossed out.
+        """
         shown = [box for pose in bodies if (box := box_around(pose)) is not None]
-        boxes = [
-            track.box
+        asked = [
+            i
             for i, track in enumerate(self._tracks)
             if i not in mine and any(overlap(track.box, box) > BEHIND for box in shown)
         ]
-        if not boxes:
-            return []
-        others = distinct(look(np.stack(boxes), bodies), KEPT, len(boxes))
-        return [pose for pose in others if all(alike(pose, body) < SAME for body in bodies)]
+        if not asked:
+            return {}
+        for i in asked:
+            self._tracks[i].hidden = True
+        poses = look(np.stack([self._tracks[i].box for i in asked]), bodies)
+        others = [
+            pose
+            for pose in distinct(poses, PARTLY, len(asked))
+            if all(alike(pose, body) < SAME for body in bodies)
+        ]
+        theirs = one_to_one(
+            (self._tracks[i].cost(pose, wear(pose)), i, j)
+            for i in asked
+            for j, pose in enumerate(others)
+        )
+        return {i: others[j] for i, j in theirs.items()}
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
         missing = sum(track.missed > 0 for track in self._tracks)
         # Nobody in sight is as nobody followed: look until somebody is.
         lost = any(track.missed == 1 for track in self._tracks) or missing == len(self._tracks)
-        room = self.max_people - len(self._tracks) + missing
+        # Who is hidden may well be gone: they keep nobody out.
+        gone = sum(track.missed > 0 or track.hidden for track in self._tracks)
+        room = self.max_people - len(self._tracks) + gone
         every = MISSING_EVERY if missing else NEWCOMERS_EVERY
         if room <= 0 or (self._frames % every and not lost):
             return []
@@ -374,7 +397,7 @@ class Tracker:
         kept = []
         for i, track in enumerate(self._tracks):
             j = mine.get(i)
-            others = [box for k, box in enumerate(boxes) if k != j and box is not None]
+            others = [box for k, box in enumerate(boxes[:in_view]) if k != j and box is not None]
             if j is None or (box := boxes[j]) is None:
                 track.miss(others)
                 continue

@@ -94,10 +94,11 @@ def test_who_is_crossed_out_is_grey_along_the_limbs_that_were_seen() -> None:
 
 def test_nobody_crossed_out_is_nothing_and_far_away_is_no_error() -> None:
     image = np.full((20, 20, 3), 255, np.uint8)
-    joints = np.full((16, 2), 1e9, np.float32)
+    joints = np.linspace(-1e9, 1e9, 32, dtype=np.float32).reshape(16, 2)
     crops.cross_out(image, joints, np.zeros(16, bool))
-    crops.cross_out(image, joints, np.ones(16, bool))
+    crops.cross_out(image, joints[::-1] + 2e9, np.ones(16, bool))
     assert (image == 255).all()
+    crops.cross_out(image, joints, np.ones(16, bool))  # as large as can be: no error
 
 
 def test_the_torso_is_the_longest_of_what_is_seen() -> None:

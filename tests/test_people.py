@@ -10,6 +10,7 @@ from livepose.clothes import STRANGE, Colours
 from livepose.people import (
     GRACE,
     HIDDEN,
+    KEPT,
     MISSING_EVERY,
     NEWCOMERS_EVERY,
     SAME,
@@ -337,6 +338,47 @@ def test_who_stands_behind_somebody_is_seen_with_those_before_them_crossed_out()
     # Who is behind is looked for among those in full view now and then only.
     assert looks.count([1, 1]) > 5 * looks.count([2, 1]) > 0
     assert looks.count([1, 1]) + looks.count([2, 1]) == len(looks)
+
+
+@pytest.mark.parametrize("speed", [1.0, 3.0, 5.0])
+def test_who_comes_out_from_behind_is_followed_into_full_view(speed: float) -> None:
+    """By their pose alone: the finder finds nobody any more."""
+    front = (200.0, 150.0)
+    world = World([front, (420, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find, naked)
+    nothing = np.zeros((0, 4), np.float32)
+    way = [*np.arange(420, 240, -5.0), *np.arange(240, 400, speed)]
+    for x in way:
+        world.people = [front, (float(x), 150)]
+
+        def covered(boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
+            hidden = world.people[1][0] < 250 and not without
+            return [world.pose(b, [front]) for b in boxes] if hidden else world(boxes, without)
+
+        poses = tracker.step(covered, lambda: nothing, naked)
+        places = {p.id: p.joints_xy[0] - SHAPE[0] for p in poses}
+        assert set(places) == {1, 2}, x
+        assert places[2] == pytest.approx((x, 150), abs=0.01)
+
+
+def test_a_weak_answer_from_behind_is_nobody() -> None:
+    front = (200.0, 150.0)
+    world = World([front, (420, 150)])
+    tracker = Tracker(8)
+    for x in range(420, 235, -15):
+        world.people = [front, (float(x), 150)]
+        tracker.step(world, world.find, naked)
+
+    def imagined(boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
+        if not without:
+            return [world.pose(box, [front]) for box in boxes]
+        ghosts = [world.pose(box, [(240.0, 150.0)]) for box in boxes]
+        return [replace(ghost, score=KEPT + 0.05) for ghost in ghosts]
+
+    nothing = np.zeros((0, 4), np.float32)
+    people = [tracker.step(imagined, lambda: nothing, naked) for _ in range(3)]
+    assert [[p.id for p in poses] for poses in people] == [[1]] * 3
 
 
 def test_nobody_is_behind_somebody_who_is_alone() -> None:

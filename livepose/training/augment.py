@@ -16,6 +16,12 @@ from livepose.skeleton import FLIP_ORDER
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
 
+CROSSED = (0.12, 0.28)
+"""Widths of the lines that cross somebody out, in torsos,"""
+
+STRAY = 0.05
+"""and the standard deviation of where their joints are thought to be."""
+
 UPPER = (7, 8, 9, 10, 11, 12, 13, 14, 15)
 LOWER = (0, 1, 2, 3, 4, 5, 6)
 
@@ -158,7 +164,7 @@ def random_crop(
     if mirrored:
         out = out[list(FLIP_ORDER)]
     out = out.astype(np.float32)
-    if rng.random() < how.crossed:
+    if how.crossed and rng.random() < how.crossed:
         crop, out = crossed(crop, out, rng)
     return spoil(crop, rng, how), out
 
@@ -171,14 +177,14 @@ def crossed(crop: Image, joints: Joints, rng: np.random.Generator) -> tuple[Imag
     torso = torso_of(joints[:, :2], seen)
     if seen.sum() < 8 or torso < 4:
         return crop, joints
-    crop, width = crop.copy(), rng.uniform(0.12, 0.28)
+    crop, width = crop.copy(), rng.uniform(*CROSSED)
     if rng.random() < 0.5:
-        off = rng.normal(0, 0.05 * torso, (16, 2))
+        off = rng.normal(0, STRAY * torso, (16, 2))
         cross_out(crop, (joints[:, :2] + off).astype(np.float32), seen, width)
         return crop, np.full_like(joints, -1)
     other = joints[:, :2].copy()
     other[:, 0] = 2 * other[seen, 0].mean() - other[:, 0]
-    aside = rng.choice((-1, 1)) * rng.uniform(0.2, 1.2), rng.uniform(-0.3, 0.3)
+    aside = rng.choice((-1, 1)) * rng.uniform(0.5, 1.2), rng.uniform(-0.3, 0.3)
     cross_out(crop, other + np.float32(torso) * np.array(aside, np.float32), seen, width)
     return crop, joints
 

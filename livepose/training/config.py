@@ -26,8 +26,8 @@ class TrainConfig:
     0.5 from 0.6: with a network that has learnt to see, a low one sets left and right apart.
     ema: decay of the average of the weights, which is what is scored and exported.
     teacher, teaching: a trained model of the same crops (a released name or an .onnx), and the
-    share of the targets that is its heatmaps instead of the labels; all of them where there is no
-    label (distillation: Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
+    share of the targets of visible joints that is its heatmaps instead of the labels (distillation:
+    Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
     fewer channels and crops of another size, whose weights the run begins with; empty begins with
     random ones.
@@ -70,8 +70,10 @@ class TrainConfig:
             raise UsageError("validate, init and teacher are texts: a data set and models")
         if self.task not in ("pose", "finder"):
             raise UsageError(f"task {self.task!r} is not pose or finder")
-        if self.teacher and self.task == "finder":
+        if self.task == "finder" and self.teacher:
             raise UsageError("a finder is taught by labels alone: leave teacher out")
+        if self.task == "finder" and any(spec.startswith("behind:") for spec in self.data):
+            raise UsageError("behind: is for poses; who is crossed out is nothing to be found")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {

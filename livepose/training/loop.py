@@ -116,7 +116,7 @@ class Trainer:
         if self.teacher is not None:
             with torch.no_grad(), self._autocast():
                 said = self.teacher(x)[-1].float()
-            targets, weights = taught(targets, weights, labels, said, self.config.teaching)
+            targets = taught(targets, said, self.config.teaching)
         return heatmap_loss(answers, targets, weights, self.config.foreground)
 
     def validate(self, held_out: PoseSet, people: int | None) -> Scores:

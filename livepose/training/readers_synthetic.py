@@ -10,6 +10,7 @@ import numpy.typing as npt
 from livepose.crops import cross_out, torso_of
 from livepose.errors import DataError
 from livepose.synthetic import SyntheticScene, random_figure, random_speaker
+from livepose.training.augment import CROSSED, STRAY
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person
 
 SIZE_WH = (256, 256)
@@ -50,10 +51,6 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 SCENE_WH = (320, 240)
 SHOWN = 4
 """Joints of somebody behind others that must be seen for a training crop of them."""
-CROSSED = (0.12, 0.28)
-"""Widths of the lines that cross a person out, in torsos."""
-STRAY = 0.05
-"""Standard deviation of where the crossed out joints are thought to be, in torsos."""
 
 
 def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
@@ -73,25 +70,22 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
 
 
 def read_behind(kind: str, path: Path, selection: str | None) -> PoseSet:
-    """Of that many such pictures those who are behind others, who are crossed out
-    (`crops.cross_out`); and who is alone, crossed out, as nobody.
+    """Of that many such pictures those who are behind others, a picture for each, in which who is
+    covered less is crossed out (`crops.cross_out`); and who is alone, crossed out, as nobody.
     """
     people = []
-    for i, scene in enumerate(_drawn_scenes(kind, path, selection)):
-        name, drawn, all_joints, covered = scene
+    for i, (name, drawn, all_joints, covered) in enumerate(_drawn_scenes(kind, path, selection)):
         rng = np.random.default_rng((8, i))
-        if len(all_joints) == 1:
-            person = make_person(
-                DrawnImage(name, _without(drawn, all_joints, covered, rng)), all_joints[0]
-            )
+        for k, (joints, hidden) in enumerate(zip(all_joints, covered, strict=True)):
+            alone = len(all_joints) == 1
+            out = covered.sum(axis=1) < hidden.sum() + alone
+            if not out.any():
+                continue
+            crossed = _without(drawn, all_joints[out], covered[out], rng)
+            person = _person_of_scene(DrawnImage(f"{name}, person {k}", crossed), joints, hidden)
             if person is not None:
-                people.append(replace(person, joints=np.full_like(person.joints, -1)))
-        for joints, hidden in zip(all_joints, covered, strict=True):
-            nearer = covered.sum(axis=1) < hidden.sum()
-            picture = DrawnImage(name, _without(drawn, all_joints[nearer], covered[nearer], rng))
-            person = _person_of_scene(picture, joints, hidden)
-            if person is not None and hidden.any():
-                people.append(person)
+                nobody = np.full_like(joints, -1)
+                people.append(replace(person, joints=nobody) if alone else person)
     return PoseSet(kind, people)
 
 

@@ -28,22 +28,12 @@ def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return targets, weights
 
 
-def taught(
-    targets: Tensor, weights: Tensor, joints: Tensor, said: Tensor, share: float
-) -> tuple[Tensor, Tensor]:
-    """Targets and weights of `make_targets` with that share of a teacher's answer in them.
-
-    joints float32 [N, K, 3]; said float32 [N, K, h, w], the teacher's heatmaps. What is not
-    labelled is learnt from the teacher, with `share` for a weight; what is known to be absent is
-    not.
+def taught(targets: Tensor, said: Tensor, share: float) -> Tensor:
+    """Targets of `make_targets` with that share of a teacher's heatmaps `said` in them, both
+    float32 [N, K, h, w]. Where a joint is not in the picture, the label alone counts.
     """
-    state = joints[..., 2, None, None]
-    said = said.clamp(0, 1)
-    mixed = torch.where(state > 0, torch.lerp(targets, said, share), said)
-    return (
-        torch.where(state < 0, targets, mixed),
-        torch.where(state == 0, torch.full_like(weights, share), weights),
-    )
+    there = targets.amax(dim=(2, 3), keepdim=True) > 0
+    return torch.where(there, torch.lerp(targets, said.clamp(0, 1), share), targets)
 
 
 def heatmap_loss(
