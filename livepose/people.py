@@ -69,6 +69,10 @@ PAD = 0.1
 SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
 
+BESIDE = 0.8
+"""The same for a pose behind somebody who was crossed out: it is hardly theirs once more, and who
+stands behind somebody often stands alike."""
+
 FAR = 0.4
 """Body sizes between where a person is expected and a pose that is not theirs any more."""
 
@@ -97,6 +101,9 @@ LARGER = 1.3
 
 BEHIND = 0.5
 """More than that share of the smaller box is in the other: one stands before the other."""
+
+SUSPECTED_EVERY = 12
+"""Behind each of several people somebody new is looked for at every so many frames."""
 
 ANEW_EVERY = 8
 """On every so many frames who was behind somebody is looked for as everybody else first."""
@@ -305,7 +312,8 @@ class Tracker:
         mine = self._whose(bodies, colours)
         found = poses[len(plain) :]
         in_view = len(bodies)
-        for i, pose in self._behind(look, wear, bodies, mine).items():
+        theirs, strangers = self._behind(look, wear, bodies, mine)
+        for i, pose in theirs.items():
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(wear(pose))
@@ -315,6 +323,10 @@ class Tracker:
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and len(self._tracks) < self.max_people:
                 kept.append(self._start(pose, colours[j]))
+        for pose in strangers:
+            if len(self._tracks) < self.max_people:
+                kept.append(self._start(pose, wear(pose)))
+                self._tracks[-1].hidden = True
         self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
         return kept
 
@@ -333,9 +345,9 @@ class Tracker:
 
     def _behind(
         self, look: Look, wear: Wear, bodies: Sequence[Pose], mine: dict[int, int]
-    ) -> dict[int, Pose]:
-        """Of the tracks (by index) that are nobody's of these bodies, but expected where one of
-        them is: who is to be seen with all of the bodies crossed out.
+    ) -> tuple[dict[int, Pose], list[Pose]]:
+        """Who is to be seen with all of these bodies crossed out: of the tracks (by index) that are
+        nobody's of them, but expected where one of them is; and now and then somebody new.
         """
         shown = [box for pose in bodies if (box := box_around(pose)) is not None]
         asked = [
@@ -343,22 +355,37 @@ class Tracker:
             for i, track in enumerate(self._tracks)
             if i not in mine and any(overlap(track.box, box) > BEHIND for box in shown)
         ]
-        if not asked:
-            return {}
         for i in asked:
             self._tracks[i].hidden = True
-        poses = look(np.stack([self._tracks[i].box for i in asked]), bodies)
+        where = asked + self._suspected(mine)
+        if not where:
+            return {}, []
+        poses = look(np.stack([self._tracks[i].box for i in where]), bodies)
         others = [
             pose
-            for pose in distinct(poses, PARTLY, len(asked))
-            if all(alike(pose, body) < SAME for body in bodies)
+            for pose in distinct(poses, PARTLY, len(where))
+            if all(alike(pose, body) < BESIDE for body in bodies)
         ]
         theirs = one_to_one(
             (self._tracks[i].cost(pose, wear(pose)), i, j)
             for i in asked
             for j, pose in enumerate(others)
         )
-        return {i: others[j] for i, j in theirs.items()}
+        looked = poses[len(asked) :]
+        strangers = [
+            pose
+            for j, pose in enumerate(others)
+            if j not in theirs.values() and pose.score >= FOUND and any(pose is p for p in looked)
+        ]
+        return {i: others[j] for i, j in theirs.items()}, strangers
+
+    def _suspected(self, mine: dict[int, int]) -> list[int]:
+        """Tracks in full view that somebody unknown may stand behind, each on another frame. The
+        finder takes two such people for one. Where one is alone it is not worth its time.
+        """
+        if len(self._tracks) < 2 or len(self._tracks) >= self.max_people:
+            return []
+        return [i for i in mine if (self._frames - 2 * i) % SUSPECTED_EVERY == SUSPECTED_EVERY // 2]
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""
