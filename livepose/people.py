@@ -43,7 +43,7 @@ KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
 PARTLY = 0.4
-"""The same for who is behind somebody and seen with those before them crossed out."""
+"""The same for who is behind somebody and first seen with those before them crossed out."""
 
 GRACE = 8
 """Frames in a row that a followed person may be missed in."""
@@ -355,6 +355,8 @@ class Tracker:
             for i, track in enumerate(self._tracks)
             if i not in mine and any(overlap(track.box, box) > BEHIND for box in shown)
         ]
+        # Who was seen so a frame ago need not be as sure now: nobody should come and go.
+        partly = {i for i in asked if self._tracks[i].hidden and not self._tracks[i].missed}
         for i in asked:
             self._tracks[i].hidden = True
         where = asked + self._suspected(mine)
@@ -363,13 +365,14 @@ class Tracker:
         poses = look(np.stack([self._tracks[i].box for i in where]), bodies)
         others = [
             pose
-            for pose in distinct(poses, PARTLY, len(where))
+            for pose in distinct(poses, KEPT, len(where))
             if all(alike(pose, body) < BESIDE for body in bodies)
         ]
         theirs = one_to_one(
             (self._tracks[i].cost(pose, wear(pose)), i, j)
             for i in asked
             for j, pose in enumerate(others)
+            if pose.score >= PARTLY or i in partly
         )
         looked = poses[len(asked) :]
         strangers = [
