@@ -374,11 +374,16 @@ class Tracker:
             for j, pose in enumerate(others)
             if pose.score >= PARTLY or i in partly
         )
+        # Who is looked for here and was not known by their colours may still be the one seen.
         looked = poses[len(asked) :]
+        waiting = [self._tracks[i].box for i in asked if i not in theirs]
         strangers = [
             pose
             for j, pose in enumerate(others)
-            if j not in theirs.values() and pose.score >= FOUND and any(pose is p for p in looked)
+            if j not in theirs.values()
+            and pose.score >= FOUND
+            and any(pose is p for p in looked)
+            and all(overlap(box, pose.box_xyxy) <= BEHIND for box in waiting)
         ]
         return {i: others[j] for i, j in theirs.items()}, strangers
 
