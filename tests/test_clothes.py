@@ -1,5 +1,7 @@
 """Who wears what: colours under a pose, how unlike they are, and ids that go by them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -64,13 +66,18 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
         at = {0: 300 - out, 1: 300 + out}
         shown = {0: at[0]} if 53 <= frame <= 67 else at
 
-        def look(boxes: Boxes, shown: dict[int, float] = shown) -> list[Pose]:
+        def look(
+            boxes: Boxes, without: Sequence[Pose] = (), shown: dict[int, float] = shown
+        ) -> list[Pose]:
+            crossed = [pose.joints_xy[0, 0] - shape[0, 0] for pose in without]
+            left = {i: x for i, x in shown.items() if all(abs(x - c) > 1 for c in crossed)}
             poses = []
             for box in boxes:
                 centre = (box[0] + box[2]) / 2
-                who = min(shown, key=lambda i: abs(shown[i] + 40 - centre))
-                xy = (shape + (shown[who], 150)).astype(np.float32)
-                poses.append(Pose(xy, np.full(16, 0.9, np.float32), box, 0.9))
+                who = min(left, key=lambda i: abs(left[i] + 40 - centre), default=None)
+                x, score = (0.0, 0.05) if who is None else (left[who], 0.9)
+                xy = (shape + (x, 150)).astype(np.float32)
+                poses.append(Pose(xy, np.full(16, score, np.float32), box, score))
             return poses
 
         def find(shown: dict[int, float] = shown) -> Boxes:
