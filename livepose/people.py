@@ -353,7 +353,10 @@ class Tracker:
         asked = [
             i
             for i, track in enumerate(self._tracks)
-            if i not in mine and any(overlap(track.box, box) > BEHIND for box in shown)
+            if i not in mine
+            and any(overlap(track.box, box) > BEHIND for box in shown)
+            # Who has not been seen for some frames need not be looked for at every one.
+            and (track.missed <= MOMENT or self._frames % MISSING_EVERY == 0)
         ]
         # Who was seen so a frame ago need not be as sure now: nobody should come and go.
         partly = {i for i in asked if self._tracks[i].hidden and not self._tracks[i].missed}
