@@ -371,10 +371,11 @@ class Tracker:
             for pose in distinct(poses, KEPT, len(where))
             if all(alike(pose, body) < BESIDE for body in bodies)
         ]
+        colours = [wear(pose) for pose in others]
         theirs = one_to_one(
-            (self._tracks[i].cost(pose, wear(pose)), i, j)
+            (self._tracks[i].cost(pose, worn), i, j)
             for i in asked
-            for j, pose in enumerate(others)
+            for j, (pose, worn) in enumerate(zip(others, colours, strict=True))
             if pose.score >= PARTLY or i in partly
         )
         # Who is looked for here and was not known by their colours may still be the one seen.

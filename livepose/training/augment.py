@@ -16,7 +16,7 @@ from livepose.skeleton import FLIP_ORDER
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
 
-CROSSED = (0.12, 0.28)
+CROSSED_WIDTHS = (0.12, 0.28)
 """Widths of the lines that cross somebody out, in torsos,"""
 
 STRAY = 0.05
@@ -177,7 +177,7 @@ def crossed(crop: Image, joints: Joints, rng: np.random.Generator) -> tuple[Imag
     torso = torso_of(joints[:, :2], seen)
     if seen.sum() < 8 or torso < 4:
         return crop, joints
-    crop, width = crop.copy(), rng.uniform(*CROSSED)
+    crop, width = crop.copy(), rng.uniform(*CROSSED_WIDTHS)
     if rng.random() < 0.5:
         off = rng.normal(0, STRAY * torso, (16, 2))
         cross_out(crop, (joints[:, :2] + off).astype(np.float32), seen, width)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from livepose.crops import cross_out, torso_of
 from livepose.errors import DataError
 from livepose.synthetic import SyntheticScene, random_figure, random_speaker
-from livepose.training.augment import CROSSED, STRAY
+from livepose.training.augment import CROSSED_WIDTHS, STRAY
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person
 
 SIZE_WH = (256, 256)
@@ -124,5 +124,7 @@ def _without(
     for person, hidden in zip(joints, covered, strict=True):
         seen = (person[:, 2] > 0) & ~hidden & (rng.random(16) > 0.05)
         off = rng.normal(0, STRAY * torso_of(person[:, :2], seen), (16, 2))
-        cross_out(image, (person[:, :2] + off).astype(np.float32), seen, rng.uniform(*CROSSED))
+        cross_out(
+            image, (person[:, :2] + off).astype(np.float32), seen, rng.uniform(*CROSSED_WIDTHS)
+        )
     return image
