@@ -12,12 +12,13 @@ from livepose.clothes import colours_of
 from livepose.errors import LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
-from livepose.people import SEEN, Tracker, search
+from livepose.people import Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
 from livepose.runtime.choice import suited_model
 from livepose.smooth import Smoother
+from livepose.track import SEEN
 
 COUNTED = 8
 """A pose's score is the mean of its best-scored joints, this many: half a body is a person."""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from livepose.clothes import blend, colours_of, unlike
-from livepose.people import HIDDEN, Boxes, Tracker
+from livepose.people import HIDDEN, Tracker
 from livepose.pose import Pose
 from livepose.synthetic import SyntheticScene
+from livepose.track import Boxes
 
 
 def truth(scene: SyntheticScene, time_s: float) -> tuple[np.ndarray, list[Pose]]:

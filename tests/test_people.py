@@ -15,17 +15,12 @@ from livepose.people import (
     NEWCOMERS_EVERY,
     SAME,
     SUSPECTED_EVERY,
-    Boxes,
-    Track,
     Tracker,
-    alike,
-    box_around,
-    overlap,
     search,
-    steadied,
     unknown,
 )
 from livepose.pose import Pose
+from livepose.track import Boxes, Track, alike, box_around, overlap, steadied
 
 SHAPE = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 

@@ -1,0 +1,196 @@
+"""One person who is followed: where they are expected next, and what poses may be theirs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from livepose.clothes import Colours, unlike
+from livepose.finder import iou
+from livepose.pose import Pose
+
+Boxes = npt.NDArray[np.float32]
+"""float32 [N, 4]: x0, y0, x1, y1 in frame pixels."""
+
+SEEN = 0.08
+"""Score from which a joint helps to place the next box."""
+
+PAD = 0.1
+"""Room around the outermost joints, as a share of the longer side; as the training boxes have."""
+
+FAR = 0.4
+"""Body sizes between where a person is expected and a pose that is not theirs any more."""
+
+WIDER = 0.03
+"""Added to `FAR` for each frame a person has been missed in, for one who comes back."""
+
+STRANGER = 0.4
+"""Colours that are so much `unlike` are another person's."""
+
+CLOSE = 0.1
+"""Body sizes from where somebody was expected who was seen a frame ago: they are that person,
+with colours up to twice as strange. Colours are mixed while one person passes another."""
+
+PLACE = 0.4
+"""IoU from which a box fills the place where a person is expected,"""
+
+MOMENT = 2
+"""who has been missed for so many frames in a row at most."""
+
+YOUNG = 5
+"""Frames that a person has been seen in up to which they may be just coming into the picture:
+the first poses are of a head and say little. Who stands there and is larger is them."""
+
+LARGER = 1.3
+"""Times the size, at least."""
+
+BEHIND = 0.5
+"""More than that share of the smaller box is in the other: one stands before the other."""
+
+THERE = 0.3
+"""More than that share of the smaller box is in the other."""
+
+ABSENT = 0.15
+"""Added to the cost of a pose for who was missed or behind somebody: those in sight keep theirs."""
+
+STILL = 0.03
+"""Body sizes that the next box must differ by: a crop that moves with every noise in the pose
+makes more of it, and of two answers now one and now the other."""
+
+COAST = 0.95
+"""What is left of its speed each frame that a person is not seen in."""
+
+
+def box_around(pose: Pose) -> Boxes | None:
+    """The tight box float32 [4] around the joints that were seen; None if they are too few."""
+    seen = pose.joints_xy[pose.scores >= SEEN]
+    if len(seen) < 4:
+        return None
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    longer = float((high - low).max())
+    return np.concatenate((low - PAD * longer, high + PAD * longer)).astype(np.float32)
+
+
+def overlap(a: Boxes, b: Boxes) -> float:
+    """Shared area of two boxes as a share of the smaller one."""
+    shared = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    if (shared <= 0).any():
+        return 0.0
+    return float(shared.prod() / max(1e-6, min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())))
+
+
+def size_of(box: Boxes) -> float:
+    """The longer side in pixels."""
+    return max(float((box[2:] - box[:2]).max()), 1.0)
+
+
+def alike(a: Pose, b: Pose) -> float:
+    """How far two poses are one body's, 0..1: as OKS, with one tolerance for all joints, a
+    tenth of the smaller body's size, over the joints that both see.
+    """
+    both = (a.scores >= SEEN) & (b.scores >= SEEN)
+    box_a, box_b = box_around(a), box_around(b)
+    if both.sum() < 4 or box_a is None or box_b is None:
+        return 0.0
+    apart = np.linalg.norm(a.joints_xy - b.joints_xy, axis=1)[both]
+    tolerance = 0.1 * min(size_of(box_a), size_of(box_b))
+    return float(np.exp(-((apart / tolerance) ** 2) / 2).mean())
+
+
+@dataclass
+class Track:
+    """One followed person. `box` and `joints_xy` are where the person is expected next;
+    `speed` in pixels a frame; `seen` counts frames with them, `missed` frames in a row without;
+    `hidden` says whether somebody else was in that place, before them, seen or not.
+    """
+
+    id: int
+    box: Boxes
+    joints_xy: npt.NDArray[np.float32]
+    colours: Colours
+    speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    seen: int = 1
+    missed: int = 0
+    hidden: bool = False
+
+    def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
+        """How little the pose is this person's: body sizes from where they are expected, and
+        how unlike their colours are. Infinite where it is too far away or, unless there is
+        nobody else, too unlike; neither counts for who is coming into the picture.
+        """
+        seen = pose.scores >= SEEN
+        if not seen.any():
+            return np.inf
+        apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
+        away = float(np.median(apart)) / size_of(self.box)
+        strange = unlike(self.colours, colours)
+        most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
+        far = away > FAR + WIDER * self.missed and not self.in_place(pose)
+        unlikely = far or (strange > most and not alone)
+        if unlikely and not self.comes_in(pose):
+            return np.inf
+        return away + strange + (ABSENT if self.missed or self.hidden else 0.0)
+
+    def in_place(self, pose: Pose) -> bool:
+        """Whether it fills the place of the person, who was seen there a moment ago: whatever its
+        joints say, upside down as they may be, it is hardly somebody new."""
+        box = box_around(pose)
+        return self.missed <= MOMENT and box is not None and iou(self.box, box) > PLACE
+
+    def comes_in(self, pose: Pose) -> bool:
+        """Whether the person was but glimpsed so far, and the pose is in their place and larger."""
+        if self.seen > YOUNG or self.hidden:
+            return False
+        box = box_around(pose)
+        return (
+            box is not None
+            and size_of(box) > LARGER * size_of(self.box)
+            and overlap(self.box, box) > THERE
+        )
+
+    def begin_anew(self, pose: Pose, box: Boxes, colours: Colours) -> None:
+        """The first glimpses said little: forget them, but for the id."""
+        self.box, self.joints_xy, self.colours = box, pose.joints_xy, colours
+        self.speed = np.zeros(2, np.float32)
+        self.seen, self.missed, self.hidden = self.seen + 1, 0, False
+
+    def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
+        """The person was seen: correct the expectation, and move it on by a frame.
+
+        hidden: in part, behind somebody; the box then only moves along, for what is seen of them
+        does not say how large they are.
+        """
+        seen = pose.scores >= SEEN
+        moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
+        # Limited, so that one wild pose does not throw the box out of the picture.
+        speed = self.speed + 0.3 * moved
+        limit = 0.1 * size_of(box)
+        self.speed = np.clip(speed, -limit, limit).astype(np.float32)
+        self.seen, self.missed, self.hidden = self.seen + 1, 0, hidden
+        if hidden:
+            self.box = self.box + np.tile(moved + self.speed, 2)
+        else:
+            moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
+            if np.abs(moved_box - self.box).max() > STILL * size_of(box):
+                self.box = moved_box
+        self.joints_xy = pose.joints_xy + self.speed
+
+    def miss(self, others: Sequence[Boxes]) -> None:
+        """The person was not seen: go on as before, slower and slower. `others` are the boxes
+        of who was.
+        """
+        self.missed += 1
+        self.hidden = any(overlap(self.box, box) > BEHIND for box in others)
+        self.speed = self.speed * np.float32(COAST)
+        self.box = self.box + np.tile(self.speed, 2)
+        self.joints_xy = self.joints_xy + self.speed
+
+
+def steadied(last: Boxes, new: Boxes) -> Boxes:
+    """The next box: at once around joints that moved outwards, slowly inwards.
+
+    A joint that flickers for a frame must not make the crop jump and all joints with it.
+    """
+    outwards = np.concatenate((new[:2] < last[:2], new[2:] > last[2:]))
+    return np.where(outwards, 0.3 * last + 0.7 * new, 0.7 * last + 0.3 * new).astype(np.float32)
