@@ -18,6 +18,7 @@ import pytest
 from livepose.crops import NEITHER
 from livepose.errors import DataError, LivePoseError
 from livepose.skeleton import INDEX, JOINTS
+from livepose.training import readers_synthetic
 from livepose.training.datasets import ImageRef, Person, PoseSet, load_set
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -699,6 +700,17 @@ def test_errors_are_one_line(tmp_path: Path, spec: str) -> None:
     with pytest.raises(DataError) as caught:
         load_set(spec.format(tmp_path))
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "speaker", "scene", "behind"])
+def test_all_processors_draw_the_same_pictures(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = load_set(f"{kind}:6").people
+    monkeypatch.setattr(readers_synthetic, "FEW", 6)
+    together = load_set(f"{kind}:6").people
+    assert [p.name for p in together] == [p.name for p in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.image.load(), other.image.load())
+        assert np.array_equal(one.joints, other.joints)
 
 
 # --- the real thing

@@ -157,14 +157,16 @@ def test_mixture_follows_the_weights(lsp: Path) -> None:
 def test_batches_depend_on_the_step_alone(lsp: Path) -> None:
     sets, shares = load_mixture((f"lsp:{lsp}",))
     loaders = [
-        BatchLoader(Mixture(sets, shares), 3, 32, Augmentation(), seed=1, workers=w) for w in (1, 3)
+        BatchLoader(Mixture(sets, shares), 3, 32, Augmentation(), 1, workers=w, forked=f)
+        for w, f in ((1, False), (3, False), (2, True))
     ]
     straight = list(loaders[0].steps(0, 5))
-    for (crops, joints), (crops2, joints2) in zip(
-        straight[2:], loaders[1].steps(2, 5), strict=True
-    ):
-        assert np.array_equal(crops, crops2)
-        assert np.array_equal(joints, joints2)
+    for loader in loaders[1:]:
+        for (crops, joints), (crops2, joints2) in zip(
+            straight[2:], loader.steps(2, 5), strict=True
+        ):
+            assert np.array_equal(crops, crops2)
+            assert np.array_equal(joints, joints2)
 
 
 def test_joints_stay_on_their_pixels_under_augmentation(lsp: Path) -> None:

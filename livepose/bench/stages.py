@@ -90,7 +90,7 @@ class StagedEstimator(BenchEstimator):
         self,
         frame_bgr: Image,
         boxes_xyxy: npt.NDArray[np.float32],
-        without: Sequence[Pose] = (),
+        without: Sequence[Sequence[Pose]] = (),
     ) -> list[Pose]:
         self._timed.all_ms = 0.0
         start_s = time.perf_counter()

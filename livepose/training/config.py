@@ -25,7 +25,7 @@ class TrainConfig:
     by chance p is answered with a height of (1 + f) p / (1 + f p), so a high weight f hardly tells
     0.5 from 0.6: with a network that has learnt to see, a low one sets left and right apart.
     ema: decay of the average of the weights, which is what is scored and exported.
-    teacher, teaching: a trained model of the same crops (a released name or an .onnx), and the
+    teacher, teaching: a trained model of the same crops (as `init`), and the
     share of the targets of visible joints that is its heatmaps instead of the labels (distillation:
     Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have

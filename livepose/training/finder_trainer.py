@@ -75,6 +75,7 @@ class FinderTrainer(Trainer):
             *(mixture, config.batch, config.network.size, config.augmentation, config.seed),
             rank=self.rank,
             workers=self.workers,
+            forked=self.device.type == "cuda",
         )
 
     def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:

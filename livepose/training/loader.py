@@ -2,7 +2,8 @@
 
 Which people a batch holds and how they are augmented depends on (seed, step, rank) alone, so a
 resumed run sees exactly what an uninterrupted one would have. OpenCV lets go of Python's lock,
-so threads suffice, and they share one cache of decoded pictures.
+so threads suffice beside a CPU's training steps, and they share one cache of decoded pictures. A
+GPU takes thousands of crops a second: there processes make them (torch's DataLoader).
 """
 
 import os
@@ -11,8 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from livepose.training.augment import Augmentation, Image, Joints, random_crop
 from livepose.training.datasets import Person, Picture, PoseSet
@@ -55,8 +59,14 @@ class Mixture:
         return chosen.people[int(rng.integers(len(chosen.people)))]
 
 
+Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+
+
 class BatchLoader:
-    """Iterates over (crops uint8 [B, S, S, 3] RGB, joints float32 [B, 16, 3] in crop pixels)."""
+    """Iterates over (crops uint8 [B, S, S, 3] RGB, joints float32 [B, 16, 3] in crop pixels).
+
+    forked: by processes instead of threads; pictures that are in the cache before are shared.
+    """
 
     def __init__(
         self,
@@ -68,13 +78,14 @@ class BatchLoader:
         rank: int = 0,
         workers: int = 2,
         ahead: int = 4,
+        forked: bool = False,
     ) -> None:
         self.mixture, self.batch, self.size = mixture, batch, size
         self.augmentation, self.seed, self.rank = augmentation, seed, rank
-        self.workers, self.ahead = workers, ahead
+        self.workers, self.ahead, self.forked = workers, ahead, forked
         self.cache = ImageCache(CACHE_BYTES // int(os.environ.get("WORLD_SIZE", "1")))
 
-    def make(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    def make(self, step: int) -> Batch:
         """The batch of that step."""
         samples = [self._sample(step, i) for i in range(self.batch)]
         return np.stack([s[0] for s in samples]), np.stack([s[1] for s in samples])
@@ -85,12 +96,13 @@ class BatchLoader:
         image = self.cache.load(person.image)
         return random_crop(image, person.joints, person.box_xyxy, self.size, rng, self.augmentation)
 
-    def steps(
-        self, first: int, last: int
-    ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first, first + 1, ... last - 1, in order."""
+        return (self._forked if self.forked else self._threaded)(first, last)
+
+    def _threaded(self, first: int, last: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(self.workers) as pool:
-            waiting: list[Future[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]] = []
+            waiting: list[Future[Batch]] = []
             following = iter(range(first, last))
             try:
                 for step in following:
@@ -102,3 +114,29 @@ class BatchLoader:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _forked(self, first: int, last: int) -> Iterator[Batch]:
+        cv2.setNumThreads(1)  # OpenCV's own threads would not be there in a forked process
+        with ThreadPoolExecutor(self.workers) as pool:
+            pictures = {p.image for s in self.mixture.sets for p in s.people}
+            list(pool.map(self.cache.load, pictures))
+        batches = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=range(first, last),
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="fork",
+        )
+        for crops, labels in batches:
+            yield crops.numpy(), labels.numpy()
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[Batch]):
+    """A loader's batches as torch's DataLoader asks for them."""
+
+    loader: BatchLoader
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.loader.make(step)

@@ -25,7 +25,7 @@ from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.targets import heatmap_loss, make_targets, taught
 
-NORM_BATCHES = 8
+NORM_CROPS = 256
 """Of the run's own, from which the norms of an exported model get their statistics back."""
 
 Report = Callable[[dict[str, Any]], None]
@@ -107,6 +107,7 @@ class Trainer:
             *(mixture, config.batch, config.network.size, config.augmentation, config.seed),
             rank=self.rank,
             workers=self.workers,
+            forked=self.device.type == "cuda",
         )
 
     def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:
@@ -175,6 +176,10 @@ class Trainer:
         return self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
     def _distributed(self) -> nn.Module:
+        """What a step calls; on a GPU it is compiled, which takes about a minute at the start."""
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            self.network.compile(dynamic=False)
         if self.world == 1:
             return self.network
         dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
@@ -196,12 +201,12 @@ class Trainer:
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
         """Take over a trained model's weights; it may be narrower than this run's."""
-        if init.endswith(".pt"):
-            network = load_network(Path(init))
-        else:
-            network = load_onnx(find_model(init))
-            crops = np.concatenate([loader.make(step)[0] for step in range(NORM_BATCHES)])
-            restore_norms(network, normalise(torch.from_numpy(crops), self.config.network.mean))
+        network = open_network(init)
+        if not init.endswith(".pt"):
+            batches = range(max(1, NORM_CROPS // self.config.batch))
+            crops = np.concatenate([loader.make(step)[0] for step in batches])[:NORM_CROPS]
+            x = normalise(torch.from_numpy(crops), self.config.network.mean)
+            restore_norms(network.to(self.device), x.to(self.device))
         try:
             widen(network, self.network)
         except ValueError as e:
@@ -210,7 +215,7 @@ class Trainer:
 
     def _open_teacher(self, name: str) -> StackedHourglass:
         """The network that the heatmaps of `taught` come from."""
-        teacher, own = load_onnx(find_model(name)), self.config.network
+        teacher, own = open_network(name), self.config.network
         if (teacher.config.size, teacher.config.mean) != (own.size, own.mean):
             raise UsageError(f"teacher {name}: is of crops of another size or mean than this run's")
         return teacher.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -235,6 +240,11 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
         if report:
             report(line)
+
+
+def open_network(name: str) -> StackedHourglass:
+    """Of a released model's name, an .onnx or a checkpoint .pt, in evaluation mode."""
+    return load_network(Path(name)) if name.endswith(".pt") else load_onnx(find_model(name))
 
 
 def choose_device(name: str) -> torch.device:

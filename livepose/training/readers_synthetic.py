@@ -1,7 +1,11 @@
 """The synthetic figure as a data set: people that were never photographed, truly labelled."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,9 @@ from livepose.training.augment import CROSSED_WIDTHS, STRAY
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person
 
 SIZE_WH = (256, 256)
+
+FEW = 100
+"""Pictures that are drawn before other processes would have started."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -33,19 +40,16 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 
     Of kind `speaker` they are before a webcam, of another in any stance.
     """
-    if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
-        raise DataError(f"{kind}:{path}: give how many figures to draw, as in {kind}:1000")
+    return _drawn(kind, path, selection, partial(_figure, kind))
+
+
+def _figure(kind: str, i: int) -> list[Person]:
     draw = random_speaker if kind == "speaker" else random_figure
-    people = []
-    for i in range(int(path.name)):
-        image, joints = draw(np.random.default_rng((7, i)), SIZE_WH)
-        name = f"{kind} figure {i}"
-        person = make_person(DrawnImage(name, image), joints)
-        if person is not None:
-            # Nothing is unlabelled here: state 0 says that a joint is out of the picture.
-            joints[joints[:, 2] == 0, 2] = -1
-            people.append(person)
-    return PoseSet(kind, people)
+    image, joints = draw(np.random.default_rng((7, i)), SIZE_WH)
+    person = make_person(DrawnImage(f"{kind} figure {i}", image), joints)
+    # Nothing is unlabelled here: state 0 says that a joint is out of the picture.
+    joints[joints[:, 2] == 0, 2] = -1
+    return [] if person is None else [person]
 
 
 SCENE_WH = (320, 240)
@@ -59,46 +63,63 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
     What somebody nearer covers is not labelled, and who shows fewer than SHOWN joints is no
     person here, nor anything to be found.
     """
-    people = []
-    for name, drawn, all_joints, covered in _drawn_scenes(kind, path, selection):
-        picture = DrawnImage(name, drawn)
-        for joints, hidden in zip(all_joints, covered, strict=True):
-            person = _person_of_scene(picture, joints, hidden)
-            if person is not None:
-                people.append(person)
-    return PoseSet(kind, people)
+    return _drawn(kind, path, selection, _scene)
+
+
+def _scene(i: int) -> list[Person]:
+    drawn, all_joints, covered = _crowd(i)
+    picture = DrawnImage(f"scene picture {i}", drawn)
+    people = (
+        _person_of_scene(picture, joints, hidden)
+        for joints, hidden in zip(all_joints, covered, strict=True)
+    )
+    return [person for person in people if person is not None]
 
 
 def read_behind(kind: str, path: Path, selection: str | None) -> PoseSet:
     """Of that many such pictures those who are behind others, a picture for each, in which who is
     covered less is crossed out (`crops.cross_out`); and who is alone, crossed out, as nobody.
     """
+    return _drawn(kind, path, selection, _behind)
+
+
+def _behind(i: int) -> list[Person]:
+    drawn, all_joints, covered = _crowd(i)
+    rng = np.random.default_rng((8, i))
     people = []
-    for i, (name, drawn, all_joints, covered) in enumerate(_drawn_scenes(kind, path, selection)):
-        rng = np.random.default_rng((8, i))
-        for k, (joints, hidden) in enumerate(zip(all_joints, covered, strict=True)):
-            alone = len(all_joints) == 1
-            out = covered.sum(axis=1) < hidden.sum() + alone
-            if not out.any():
-                continue
-            crossed = _without(drawn, all_joints[out], covered[out], rng)
-            person = _person_of_scene(DrawnImage(f"{name}, person {k}", crossed), joints, hidden)
-            if person is not None:
-                nobody = np.full_like(joints, -1)
-                people.append(replace(person, joints=nobody) if alone else person)
-    return PoseSet(kind, people)
+    for k, (joints, hidden) in enumerate(zip(all_joints, covered, strict=True)):
+        alone = len(all_joints) == 1
+        out = covered.sum(axis=1) < hidden.sum() + alone
+        if not out.any():
+            continue
+        crossed = _without(drawn, all_joints[out], covered[out], rng)
+        picture = DrawnImage(f"behind picture {i}, person {k}", crossed)
+        person = _person_of_scene(picture, joints, hidden)
+        if person is not None:
+            nobody = np.full_like(joints, -1)
+            people.append(replace(person, joints=nobody) if alone else person)
+    return people
 
 
-def _drawn_scenes(
-    kind: str, path: Path, selection: str | None
-) -> Iterator[tuple[str, Image, Floats, npt.NDArray[np.bool_]]]:
-    """Name, picture, joints [N, 16, 3] and which somebody nearer covers [N, 16], one by one."""
+def _crowd(i: int) -> tuple[Image, Floats, npt.NDArray[np.bool_]]:
+    """A picture, joints [N, 16, 3] and which somebody nearer covers [N, 16]."""
+    # The synthetic camera's own seeds are small numbers: these rooms are others.
+    scene = SyntheticScene(SCENE_WH, people=1 + i % 4, seed=1000 + i)
+    return scene.render_crowd(7.3 * i)
+
+
+def _drawn(
+    kind: str, path: Path, selection: str | None, draw: Callable[[int], list[Person]]
+) -> PoseSet:
+    """The people of so many pictures; of many, drawn by all processors."""
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in {kind}:300")
-    for i in range(int(path.name)):
-        # The synthetic camera's own seeds are small numbers: these rooms are others.
-        scene = SyntheticScene(SCENE_WH, people=1 + i % 4, seed=1000 + i)
-        yield f"{kind} picture {i}", *scene.render_crowd(7.3 * i)
+    count = int(path.name)
+    if count < FEW:
+        return PoseSet(kind, list(chain.from_iterable(map(draw, range(count)))))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        parts = pool.map(draw, range(count), chunksize=16)
+        return PoseSet(kind, list(chain.from_iterable(parts)))
 
 
 def _person_of_scene(
