@@ -175,19 +175,17 @@ class PoseEstimator:
         self,
         frame_bgr: npt.NDArray[np.uint8],
         boxes_xyxy: npt.NDArray[np.float32],
-        without: Sequence[Pose] = (),
+        without: Sequence[Sequence[Pose]] = (),
     ) -> list[Pose]:
-        """One pose for each box [N, 4], with the people of `without` crossed out."""
+        """One pose for each box [N, 4], with the people of its `without` crossed out."""
         if not len(boxes_xyxy):
             return []
         squares = crops.squares_of(boxes_xyxy)
         cut = crops.cut(frame_bgr, squares, self.model.size)
-        for pose in without:
-            places = np.repeat(pose.joints_xy[None], len(squares), axis=0)
-            for crop, place in zip(
-                cut, crops.to_crops(places, squares, self.model.size), strict=True
-            ):
-                crops.cross_out(crop, place, pose.scores >= SEEN)
+        for i, poses in enumerate(without):
+            for pose in poses:
+                place = crops.to_crops(pose.joints_xy[None], squares[i : i + 1], self.model.size)
+                crops.cross_out(cut[i], place[0], pose.scores >= SEEN)
         joints = self.engine.run(cut)
         xy = crops.to_frame(joints[..., :2], squares, self.model.size)
         scores = joints[..., 2]

@@ -22,8 +22,9 @@ Find = Callable[[], Boxes]
 class Look(Protocol):
     """What turns boxes of the current frame into poses: `PoseEstimator`."""
 
-    def __call__(self, boxes: Boxes, without: Sequence[Pose] = ()) -> list[Pose]:
-        """One pose for each box [N, 4]: of somebody who is none of `without`."""
+    def __call__(self, boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+        """One pose for each box [N, 4]: of somebody who is none of those in its `without`, if
+        that is given."""
         ...
 
 
@@ -60,7 +61,7 @@ KNOWN = 0.3
 SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
 
-BESIDE = 0.8
+BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: it is hardly theirs once more, and who
 stands behind somebody often stands alike."""
 
@@ -121,22 +122,35 @@ class Tracker:
         self._frames = 0
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
-        """The people of one frame, each with its id: one call of `look` where people are
-        followed, another where somebody may be behind them, and now and then one of `find`.
+        """The people of one frame, each with its id: one call of `look`, another where somebody
+        may have just gone behind somebody, and now and then one of `find`. In the first call it
+        is the expected poses of those in view that are crossed out for who was behind them.
         """
         if not self._tracks:
             return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
         self._frames += 1
-        newcomers = self._newcomers(find)
-        plain = [track for track in self._tracks if not self._covered(track)]
-        boxes = [track.box for track in plain] + newcomers
-        poses = look(np.stack(boxes))
-        bodies = distinct(poses, KEPT, len(boxes))
+        covered = [i for i, track in enumerate(self._tracks) if self._covered(track)]
+        plain = [track for i, track in enumerate(self._tracks) if i not in covered]
+        boxes = [track.box for track in plain] + self._newcomers(find)
+        behind = [i for i in covered if self._worth_a_look(i)]
+        before = [track.expected() for track in self._tracks if track.in_view]
+        poses = look(
+            np.stack(boxes + [self._tracks[i].box for i in behind]),
+            [()] * len(boxes) + [before] * len(behind),
+        )
+        bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
         colours = [wear(pose) for pose in bodies]
         mine = self._whose(bodies, colours)
-        found = poses[len(plain) :]
+        found = poses[len(plain) : len(boxes)]
         in_view = len(bodies)
-        theirs, strangers = self._behind(look, wear, bodies, mine)
+        gone = [i for i in self._gone_behind(bodies) if i not in mine and i not in covered]
+        gone += self._suspected(mine)
+        asked = zip(behind, poses[len(boxes) :], strict=True)
+        seen = [(i, pose) for i, pose in asked if i not in mine]
+        if gone:
+            again = look(np.stack([self._tracks[i].box for i in gone]), [bodies] * len(gone))
+            seen += zip(gone, again, strict=True)
+        theirs, strangers = self._behind(seen, wear, bodies, mine)
         for i, pose in theirs.items():
             mine[i] = len(bodies)
             bodies.append(pose)
@@ -162,49 +176,53 @@ class Tracker:
             track.hidden
             and self._frames % ANEW_EVERY != 0
             and any(
-                not other.hidden and not other.missed and overlap(track.box, other.box) > BEHIND
-                for other in self._tracks
+                other.in_view and overlap(track.box, other.box) > BEHIND for other in self._tracks
             )
         )
 
-    def _behind(
-        self, look: Look, wear: Wear, bodies: Sequence[Pose], mine: dict[int, int]
-    ) -> tuple[dict[int, Pose], list[Pose]]:
-        """Who is to be seen with all of these bodies crossed out: of the tracks (by index) that are
-        nobody's of them, but expected where one of them is; and now and then somebody new.
-        """
+    def _worth_a_look(self, i: int) -> bool:
+        """Who has not been seen for some frames need not be looked for at every one."""
+        return self._tracks[i].missed <= MOMENT or self._frames % MISSING_EVERY == 0
+
+    def _gone_behind(self, bodies: Sequence[Pose]) -> list[int]:
+        """Tracks that are expected where one of these bodies is."""
         shown = [box for pose in bodies if (box := box_around(pose)) is not None]
-        asked = [
+        return [
             i
             for i, track in enumerate(self._tracks)
-            if i not in mine
-            and any(overlap(track.box, box) > BEHIND for box in shown)
-            # Who has not been seen for some frames need not be looked for at every one.
-            and (track.missed <= MOMENT or self._frames % MISSING_EVERY == 0)
+            if self._worth_a_look(i) and any(overlap(track.box, box) > BEHIND for box in shown)
         ]
+
+    def _behind(
+        self,
+        seen: Sequence[tuple[int, Pose]],
+        wear: Wear,
+        bodies: Sequence[Pose],
+        mine: dict[int, int],
+    ) -> tuple[dict[int, Pose], list[Pose]]:
+        """Of poses seen with those in view crossed out, each where the track of that index is:
+        which is whose of the tracks that are nobody's of `bodies`, and who is somebody new.
+        """
+        lost = [i for i in range(len(self._tracks)) if i not in mine]
         # Who was seen so a frame ago need not be as sure now: nobody should come and go.
-        partly = {i for i in asked if self._tracks[i].hidden and not self._tracks[i].missed}
-        for i in asked:
+        partly = {i for i in lost if self._tracks[i].hidden and not self._tracks[i].missed}
+        for i in {i for i, _ in seen} & set(lost):
             self._tracks[i].hidden = True
-        where = asked + self._suspected(mine)
-        if not where:
-            return {}, []
-        poses = look(np.stack([self._tracks[i].box for i in where]), bodies)
         others = [
             pose
-            for pose in distinct(poses, KEPT, len(where))
+            for pose in distinct([pose for _, pose in seen], KEPT, len(seen))
             if all(alike(pose, body) < BESIDE for body in bodies)
         ]
         colours = [wear(pose) for pose in others]
         theirs = one_to_one(
             (self._tracks[i].cost(pose, worn), i, j)
-            for i in asked
+            for i in lost
             for j, (pose, worn) in enumerate(zip(others, colours, strict=True))
             if pose.score >= PARTLY or i in partly
         )
         # Who is looked for here and was not known by their colours may still be the one seen.
-        looked = poses[len(asked) :]
-        waiting = [self._tracks[i].box for i in asked if i not in theirs]
+        looked = [pose for i, pose in seen if i in mine]
+        waiting = [self._tracks[i].box for i in lost if i not in theirs]
         strangers = [
             pose
             for j, pose in enumerate(others)
@@ -276,6 +294,6 @@ class Tracker:
     def _start(self, pose: Pose, colours: Colours) -> Pose:
         box = box_around(pose)
         assert box is not None
-        self._tracks.append(Track(self._next_id, box, pose.joints_xy, colours))
+        self._tracks.append(Track(self._next_id, box, pose.joints_xy, pose.scores, colours))
         self._next_id += 1
         return replace(pose, id=self._next_id - 1)

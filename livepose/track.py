@@ -100,19 +100,30 @@ def alike(a: Pose, b: Pose) -> float:
 
 @dataclass
 class Track:
-    """One followed person. `box` and `joints_xy` are where the person is expected next;
-    `speed` in pixels a frame; `seen` counts frames with them, `missed` frames in a row without;
-    `hidden` says whether somebody else was in that place, before them, seen or not.
+    """One followed person. `box` and `joints_xy` are where the person is expected next, `scores`
+    are of their last pose; `speed` in pixels a frame; `seen` counts frames with them, `missed`
+    frames in a row without; `hidden` says whether somebody else was in that place, before them,
+    seen or not.
     """
 
     id: int
     box: Boxes
     joints_xy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
     colours: Colours
     speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     seen: int = 1
     missed: int = 0
     hidden: bool = False
+
+    @property
+    def in_view(self) -> bool:
+        """Whether the person was seen a frame ago, with nobody before them."""
+        return not self.hidden and not self.missed
+
+    def expected(self) -> Pose:
+        """The person as they should be seen next."""
+        return Pose(self.joints_xy, self.scores, self.box, float(self.scores.mean()), self.id)
 
     def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
@@ -151,7 +162,8 @@ class Track:
 
     def begin_anew(self, pose: Pose, box: Boxes, colours: Colours) -> None:
         """The first glimpses said little: forget them, but for the id."""
-        self.box, self.joints_xy, self.colours = box, pose.joints_xy, colours
+        self.box, self.colours = box, colours
+        self.joints_xy, self.scores = pose.joints_xy, pose.scores
         self.speed = np.zeros(2, np.float32)
         self.seen, self.missed, self.hidden = self.seen + 1, 0, False
 
@@ -174,7 +186,7 @@ class Track:
             moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
             if np.abs(moved_box - self.box).max() > STILL * size_of(box):
                 self.box = moved_box
-        self.joints_xy = pose.joints_xy + self.speed
+        self.joints_xy, self.scores = pose.joints_xy + self.speed, pose.scores
 
     def miss(self, others: Sequence[Boxes]) -> None:
         """The person was not seen: go on as before, slower and slower. `others` are the boxes

@@ -68,12 +68,14 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
         shown = {0: at[0]} if 53 <= frame <= 67 else at
 
         def look(
-            boxes: Boxes, without: Sequence[Pose] = (), shown: dict[int, float] = shown
+            boxes: Boxes,
+            without: Sequence[Sequence[Pose]] = (),
+            shown: dict[int, float] = shown,
         ) -> list[Pose]:
-            crossed = [pose.joints_xy[0, 0] - shape[0, 0] for pose in without]
-            left = {i: x for i, x in shown.items() if all(abs(x - c) > 1 for c in crossed)}
             poses = []
-            for box in boxes:
+            for box, others in zip(boxes, without or [()] * len(boxes), strict=True):
+                crossed = [pose.joints_xy[0, 0] - shape[0, 0] for pose in others]
+                left = {i: x for i, x in shown.items() if all(abs(x - c) > 1 for c in crossed)}
                 centre = (box[0] + box[2]) / 2
                 who = min(left, key=lambda i: abs(left[i] + 40 - centre), default=None)
                 x, score = (0.0, 0.05) if who is None else (left[who], 0.9)
@@ -98,7 +100,7 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
 def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
     shape = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 
-    def look(boxes: Boxes) -> list[Pose]:
+    def look(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
         xy = (shape + (300, 150)).astype(np.float32)
         return [Pose(xy, np.full(16, 0.9, np.float32), box, 0.9) for box in boxes]
 
