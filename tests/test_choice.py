@@ -19,7 +19,7 @@ AMX = frozenset({"avx2", "amx_bf16"})
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A CPU with AMX, OpenVINO and no GPU; answers the folder of its models."""
-    for name in ("small", "base"):
+    for name in ("small", "base", "large"):
         for suffix in (".onnx", ".json"):
             shutil.copy(engines_folder() / f"small{suffix}", tmp_path / f"{name}{suffix}")
     monkeypatch.setattr(models, "engines_folder", lambda: tmp_path)
@@ -61,18 +61,20 @@ def test_without_amx_or_openvino_or_base_it_is_small(
 
 
 @pytest.mark.parametrize("there", ["why_not_torch", "why_no_tensorrt"])
-def test_a_gpu_runs_base(machine: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+def test_a_gpu_runs_large(machine: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
     monkeypatch.setattr(choice, "cpu_features", frozenset)
     assert suited_model().name == "small"
     monkeypatch.setattr(choice, there, lambda *words: "")
     engine, other = ("torch", "tensorrt") if there == "why_not_torch" else ("tensorrt", "torch")
-    assert suited_model().name == suited_model(engine=engine, precision="fp16").name == "base"
+    assert suited_model().name == suited_model(engine=engine, precision="fp16").name == "large"
     assert suited_model(engine=other).name == suited_model(engine="openvino").name == "small"
     assert suited_model(precision="int8").name == "small"
+    (machine / "large.onnx").unlink()
+    assert suited_model().name == "small"
 
 
 def test_an_unknown_name_is_said(machine: Path) -> None:
-    with pytest.raises(ModelError, match="give one of base, small"):
+    with pytest.raises(ModelError, match="give one of base, large, small"):
         suited_model("nosuch")
 
 
@@ -92,7 +94,7 @@ def test_eval_scores_the_model_that_would_run(
     assert opened == ["base", "small"]
 
 
-@pytest.mark.parametrize("name", ["base", "small", "finder"])
+@pytest.mark.parametrize("name", ["large", "base", "small", "finder"])
 def test_released_cards_are_strict_json(name: str) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
