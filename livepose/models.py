@@ -9,7 +9,7 @@ from typing import Any
 from livepose.errors import EngineError, ModelError
 
 DEFAULT = "small"
-"""The model that `--model auto` takes where the larger one does not keep up (`runtime.choice`)."""
+"""The model that `--model auto` takes where no larger one is suited (`runtime.choice`)."""
 
 FINDER = "finder"
 """The model that says where people are; no pose model."""

@@ -62,8 +62,8 @@ SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
 
 BESIDE = 0.65
-"""The same for a pose behind somebody who was crossed out: it is hardly theirs once more, and who
-stands behind somebody often stands alike."""
+"""The same for a pose behind somebody who was crossed out: they may be answered once more, a little
+beside themselves, but who stands behind somebody often stands alike."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -123,8 +123,9 @@ class Tracker:
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look`, another where somebody
-        may have just gone behind somebody, and now and then one of `find`. In the first call it
-        is the expected poses of those in view that are crossed out for who was behind them.
+        has just gone behind somebody or may be there unknown, and now and then one of `find`.
+        In the first call it is the expected poses of those in view that are crossed out for who
+        was behind them.
         """
         if not self._tracks:
             return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]

@@ -122,8 +122,8 @@ class Track:
         return not self.hidden and not self.missed
 
     def expected(self) -> Pose:
-        """The person as they should be seen next."""
-        return Pose(self.joints_xy, self.scores, self.box, float(self.scores.mean()), self.id)
+        """The person as they should be seen next; such a pose has no score of its own."""
+        return Pose(self.joints_xy, self.scores, self.box, 0.0, self.id)
 
     def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and

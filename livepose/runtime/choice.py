@@ -1,4 +1,4 @@
-"""Which released model `--model auto` is: the best one that keeps up with a camera."""
+"""Which released model `--model auto` is: the largest that this machine is thought fit for."""
 
 from livepose.models import Model, find_model, released_models
 from livepose.runtime import why_no_tensorrt, why_not_openvino, why_not_torch
@@ -18,10 +18,10 @@ def suited_model(
     `open_engine` will take for the same words. Raises ModelError as `find_model` does.
     """
     released = released_models()
-    for better, keeps_up in ((ON_GPU, on_gpu), (ON_AMX, on_amx)):
+    for better, suits in ((ON_GPU, on_gpu), (ON_AMX, on_amx)):
         if name == "auto" and better in released:
             model = find_model(better)
-            if keeps_up(model, engine, device, precision):
+            if suits(model, engine, device, precision):
                 return model
     return find_model(name)
 

@@ -116,10 +116,12 @@ class BatchLoader:
                     future.cancel()
 
     def _forked(self, first: int, last: int) -> Iterator[Batch]:
-        cv2.setNumThreads(1)  # OpenCV's own threads would not be there in a forked process
+        # OpenCV's own threads would not be there in a forked process: from here on it has none.
+        cv2.setNumThreads(1)
         with ThreadPoolExecutor(self.workers) as pool:
             pictures = {p.image for s in self.mixture.sets for p in s.people}
-            list(pool.map(self.cache.load, pictures))
+            for _ in pool.map(self.cache.load, pictures):
+                pass  # a picture that cannot be read is told here, in a line
         batches = DataLoader(
             _Steps(self),
             batch_size=None,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ class Trainer:
     """One run in one folder: `config.json`, `log.jsonl`, `checkpoint.pt`.
 
     Use: `Trainer(config, folder).run(minutes=…)`. If the folder holds a checkpoint the run goes
-    on from it, and the weights come out as if it had never stopped (same machine, same steps).
+    on from it, and the weights come out as if it had never stopped (same machine, same steps; on
+    a GPU nearly).
     """
 
     def __init__(self, config: TrainConfig, folder: Path, device: str = "auto") -> None:
@@ -176,10 +178,13 @@ class Trainer:
         return self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
     def _distributed(self) -> nn.Module:
-        """What a step calls; on a GPU it is compiled, which takes about a minute at the start."""
+        """What a step calls; on a GPU it is compiled, which takes about a minute at the start,
+        where there is a C compiler for that."""
         if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = True
-            self.network.compile(dynamic=False)
+            if any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+                self.network.compile(dynamic=False)
         if self.world == 1:
             return self.network
         dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
@@ -203,7 +208,7 @@ class Trainer:
         """Take over a trained model's weights; it may be narrower than this run's."""
         network = open_network(init)
         if not init.endswith(".pt"):
-            batches = range(max(1, NORM_CROPS // self.config.batch))
+            batches = range(-(-NORM_CROPS // self.config.batch))
             crops = np.concatenate([loader.make(step)[0] for step in batches])[:NORM_CROPS]
             x = normalise(torch.from_numpy(crops), self.config.network.mean)
             restore_norms(network.to(self.device), x.to(self.device))

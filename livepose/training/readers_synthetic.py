@@ -1,5 +1,6 @@
 """The synthetic figure as a data set: people that were never photographed, truly labelled."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -111,13 +113,16 @@ def _crowd(i: int) -> tuple[Image, Floats, npt.NDArray[np.bool_]]:
 def _drawn(
     kind: str, path: Path, selection: str | None, draw: Callable[[int], list[Person]]
 ) -> PoseSet:
-    """The people of so many pictures; of many, drawn by all processors."""
+    """The people of so many pictures; of many, drawn by all processors, for which a script of
+    one's own wants its `if __name__ == "__main__"`.
+    """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in {kind}:300")
     count = int(path.name)
     if count < FEW:
         return PoseSet(kind, list(chain.from_iterable(map(draw, range(count)))))
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    workers = max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", "1")))
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         parts = pool.map(draw, range(count), chunksize=16)
         return PoseSet(kind, list(chain.from_iterable(parts)))
 
