@@ -4,7 +4,7 @@ Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` tur
 poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -133,7 +133,7 @@ class Tracker:
         covered = [i for i, track in enumerate(self._tracks) if self._covered(track)]
         plain = [track for i, track in enumerate(self._tracks) if i not in covered]
         boxes = [track.box for track in plain] + self._newcomers(find)
-        behind = [i for i in covered if self._worth_a_look(i)]
+        behind = [i for i in covered if self._worth_a_look(self._tracks[i])]
         before = [track.expected() for track in self._tracks if track.in_view]
         poses = look(
             np.stack(boxes + [self._tracks[i].box for i in behind]),
@@ -144,8 +144,7 @@ class Tracker:
         mine = self._whose(bodies, colours)
         found = poses[len(plain) : len(boxes)]
         in_view = len(bodies)
-        gone = [i for i in self._gone_behind(bodies) if i not in mine and i not in covered]
-        gone += self._suspected(mine)
+        gone = self._gone_behind(bodies, {*mine, *covered}) + self._suspected(mine)
         asked = zip(behind, poses[len(boxes) :], strict=True)
         seen = [(i, pose) for i, pose in asked if i not in mine]
         if gone:
@@ -181,17 +180,21 @@ class Tracker:
             )
         )
 
-    def _worth_a_look(self, i: int) -> bool:
+    def _worth_a_look(self, track: Track) -> bool:
         """Who has not been seen for some frames need not be looked for at every one."""
-        return self._tracks[i].missed <= MOMENT or self._frames % MISSING_EVERY == 0
+        return track.missed <= MOMENT or self._frames % MISSING_EVERY == 0
 
-    def _gone_behind(self, bodies: Sequence[Pose]) -> list[int]:
-        """Tracks that are expected where one of these bodies is."""
+    def _gone_behind(self, bodies: Sequence[Pose], others: Collection[int]) -> list[int]:
+        """Tracks, but for these `others`, that are expected where one of these bodies is."""
+        if len(others) == len(self._tracks):
+            return []
         shown = [box for pose in bodies if (box := box_around(pose)) is not None]
         return [
             i
             for i, track in enumerate(self._tracks)
-            if self._worth_a_look(i) and any(overlap(track.box, box) > BEHIND for box in shown)
+            if i not in others
+            and self._worth_a_look(track)
+            and any(overlap(track.box, box) > BEHIND for box in shown)
         ]
 
     def _behind(

@@ -4,11 +4,14 @@ Exporting folds a BatchNorm into the convolution before it. Such a norm comes ba
 changes nothing, `restore_norms` then gives it the statistics of real crops.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from livepose.model.checkpoint import load_network
 from livepose.model.hourglass import StackedHourglass
-from livepose.models import Model
+from livepose.models import Model, find_model
 from livepose.runtime.torch import load_weights
 
 
@@ -20,6 +23,11 @@ def load_onnx(model: Model) -> StackedHourglass:
             norm.load_state_dict(unchanging(norm))
             network.set_submodule(name, norm)
     return network.eval()
+
+
+def open_network(name: str) -> StackedHourglass:
+    """Of a released model's name, an .onnx or a checkpoint .pt, in evaluation mode."""
+    return load_network(Path(name)) if name.endswith(".pt") else load_onnx(find_model(name))
 
 
 def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:

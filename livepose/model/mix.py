@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from livepose.errors import UsageError
-from livepose.model.checkpoint import load_network
 from livepose.model.export import GRAPHS, export_onnx, write_card
-from livepose.model.from_onnx import load_onnx
+from livepose.model.from_onnx import load_onnx, open_network
 from livepose.model.hourglass import StackedHourglass
 from livepose.models import find_model
 
@@ -25,7 +24,7 @@ def mixed(network: StackedHourglass, task: str, others: Sequence[str]) -> Stacke
     """
     beside = []
     for other in others:
-        one = load_network(Path(other)) if other.endswith(".pt") else load_onnx(find_model(other))
+        one = open_network(other)
         if one.config != network.config:
             raise UsageError(f"--mix {other}: is of another network")
         beside.append(folded(one, task) if other.endswith(".pt") else one)

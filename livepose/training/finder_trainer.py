@@ -15,7 +15,6 @@ from livepose.runtime.base import EngineInfo
 from livepose.training.datasets import PoseSet
 from livepose.training.evaluate import Runner, torch_runner
 from livepose.training.finder import FinderLoader, pictures_of
-from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.loop import Trainer
 
 Find = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -69,14 +68,7 @@ class RunnerEngine:
 class FinderTrainer(Trainer):
     """Trains a finder: `config.network` has five maps and one stack."""
 
-    def loader(self, mixture: Mixture) -> BatchLoader:
-        config = self.config
-        return FinderLoader(
-            *(mixture, config.batch, config.network.size, config.augmentation, config.seed),
-            rank=self.rank,
-            workers=self.workers,
-            forked=self.device.type == "cuda",
-        )
+    batches = FinderLoader
 
     def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:
         return torch.stack([box_loss(maps, labels) for maps in answers]).sum()

@@ -14,12 +14,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from livepose.errors import ModelError, OutputError, UsageError
-from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
-from livepose.model.from_onnx import load_onnx, restore_norms
+from livepose.model.checkpoint import load_checkpoint, save_checkpoint
+from livepose.model.from_onnx import open_network, restore_norms
 from livepose.model.graph import PoseGraph, normalise
 from livepose.model.hourglass import StackedHourglass
 from livepose.model.widen import widen
-from livepose.models import find_model
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
@@ -40,6 +39,9 @@ class Trainer:
     on from it, and the weights come out as if it had never stopped (same machine, same steps; on
     a GPU nearly).
     """
+
+    batches: type[BatchLoader] = BatchLoader
+    """What makes the crops."""
 
     def __init__(self, config: TrainConfig, folder: Path, device: str = "auto") -> None:
         self.config, self.folder = config, folder
@@ -105,7 +107,7 @@ class Trainer:
     def loader(self, mixture: Mixture) -> BatchLoader:
         """What makes this run's batches."""
         config = self.config
-        return BatchLoader(
+        return self.batches(
             *(mixture, config.batch, config.network.size, config.augmentation, config.seed),
             rank=self.rank,
             workers=self.workers,
@@ -245,11 +247,6 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
         if report:
             report(line)
-
-
-def open_network(name: str) -> StackedHourglass:
-    """Of a released model's name, an .onnx or a checkpoint .pt, in evaluation mode."""
-    return load_network(Path(name)) if name.endswith(".pt") else load_onnx(find_model(name))
 
 
 def choose_device(name: str) -> torch.device:
