@@ -243,7 +243,12 @@ class Tracker:
         """
         if len(self._tracks) < 2 or len(self._tracks) >= self.max_people:
             return []
-        return [i for i in mine if (self._frames - 2 * i) % SUSPECTED_EVERY == SUSPECTED_EVERY // 2]
+        return [
+            i
+            for i in mine
+            if self._tracks[i].seen == 1
+            or (self._frames - 2 * i) % SUSPECTED_EVERY == SUSPECTED_EVERY // 2
+        ]
 
     def _newcomers(self, find: Find) -> list[Boxes]:
         """Boxes in which nobody is followed yet, on the frames that the finder looks at."""

@@ -68,14 +68,29 @@ def test_an_unsure_joint_is_moved_less_than_a_sure_one() -> None:
     assert (pose.joints_xy[0] > 0).all() and (pose.joints_xy[0] < 0.5 * pose.joints_xy[1]).all()
 
 
-def test_a_joint_that_shows_for_one_frame_is_not_believed() -> None:
+def rising(scores: list[float]) -> list[float]:
+    """What the smoother makes of the scores of one joint, frame by frame at 30 fps; the others keep
+    theirs."""
     smoother = Smoother()
     (pose,) = noisy(1, 0.0)
-    knee = [0.9, 0.02, 0.8, 0.05, 0.85, 0.9]
     given = []
-    for i, score in enumerate(knee):
-        scores = pose.scores.copy()
-        scores[1] = score
-        given.append(smoother([replace(pose, scores=scores)], i / 30)[0].scores)
-    assert [s[1] for s in given] == pytest.approx([0.9, 0.02, 0.27, 0.05, 0.3, 0.9])
+    for i, score in enumerate(scores):
+        joints = pose.scores.copy()
+        joints[1] = score
+        given.append(smoother([replace(pose, scores=joints)], i / 30)[0].scores)
     assert all((np.delete(s, 1) == 1).all() for s in given)
+    return [float(s[1]) for s in given]
+
+
+def test_a_joint_that_shows_for_some_frames_is_not_believed() -> None:
+    assert max(rising([0.02] * 10 + [0.55] * 5 + [0.02] * 10)) < 0.3
+
+
+def test_a_joint_that_stays_is_drawn_soon_and_one_that_goes_is_not_any_more() -> None:
+    given = rising([0.02] * 10 + [0.9] * 30 + [0.1])
+    assert given[10] < 0.3 < given[13] and given[39] == pytest.approx(0.9, abs=0.02)
+    assert given[40] == pytest.approx(0.1)
+
+
+def test_whom_one_sees_for_the_first_time_is_believed_at_once() -> None:
+    assert rising([0.9])[0] == pytest.approx(0.9)
