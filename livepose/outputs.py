@@ -16,7 +16,7 @@ from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.record import VideoWriter, write_image
 from livepose.render import draw_poses
-from livepose.sinks import Sink, open_sink
+from livepose.sinks import Sink, check_place, open_sink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -39,6 +39,8 @@ class Outputs:
         self._folder: Path | None = None
         self._written: set[str] = set()
         self._pictures = {identity(path) for path in info.pictures}
+        if keypoints:
+            check_place(keypoints)  # before opening the video empties an older one
         if save and (save.endswith("/") or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:

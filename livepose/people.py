@@ -238,8 +238,9 @@ class Tracker:
         return {i: others[j] for i, j in theirs.items()}, strangers
 
     def _suspected(self, mine: dict[int, int]) -> list[int]:
-        """Tracks in full view that somebody unknown may stand behind, each on another frame. The
-        finder takes two such people for one. Where one is alone it is not worth its time.
+        """Tracks in full view that somebody unknown may stand behind: each when it is new, and then
+        each on another frame. The finder takes two such people for one. Where one is alone it is
+        not worth its time.
         """
         if len(self._tracks) < 2 or len(self._tracks) >= self.max_people:
             return []

@@ -73,6 +73,22 @@ def check_name(path: str) -> None:
     )
 
 
+def check_place(path: str) -> None:
+    """Raise OutputError where no file of that name can be written; nothing is made or emptied."""
+    place = Path(path)
+    if path == "-" or path.endswith(("/", os.sep)):
+        return
+    if not place.parent.is_dir():
+        number = errno.ENOENT
+    elif place.is_dir():
+        number = errno.EISDIR
+    elif not os.access(place if place.exists() else place.parent, os.W_OK):
+        number = errno.EACCES
+    else:
+        return
+    raise cannot_write(path, OSError(number, os.strerror(number)))
+
+
 class NdjsonSink:
     """One JSON object a line: a header, the frames, a summary."""
 

@@ -215,6 +215,8 @@ class WindowView:
                 self._recording = Recording(self._last, self._info)
             except OutputError as e:
                 self._say(str(e))
+            else:
+                self._record(self._last)  # of a held picture there comes no other
 
     def _record(self, result: Result) -> None:
         assert self._recording is not None

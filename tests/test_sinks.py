@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from livepose.capture import SourceInfo
 from livepose.errors import OutputError
+from livepose.outputs import Outputs
 from livepose.pose import Pose
 from livepose.sinks import BODY_25_JOINTS, COCO_JOINTS, open_sink
 from livepose.skeleton import INDEX, JOINTS
@@ -195,6 +197,17 @@ def test_a_path_that_cannot_be_written_fails_in_one_line(tmp_path, name, words):
         open_sink(os.path.join(tmp_path, name), HEADER)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere/out.ndjson", "folder.ndjson", "nowhere/out.json"])
+def test_keypoints_that_cannot_be_written_leave_an_older_video_alone(tmp_path, name):
+    (tmp_path / "folder.ndjson").mkdir()
+    video = tmp_path / "old.mp4"
+    video.write_bytes(b"an older video")
+    info = SourceInfo("clip.mp4", (64, 64), 30.0)
+    with pytest.raises(OutputError, match="cannot write"):
+        Outputs(str(video), os.path.join(tmp_path, name), info, HEADER, 0.3)
+    assert video.read_bytes() == b"an older video"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

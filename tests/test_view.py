@@ -4,12 +4,15 @@ import io
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
+import numpy as np
 import pytest
 from rich.console import Console
 
 from livepose.app import RunOptions
-from livepose.capture import SourceInfo
+from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
+from livepose.inference import Result
 from livepose.stats import StatsSnapshot
 from livepose.view import WindowView, free_name
 
@@ -43,6 +46,23 @@ def test_files_made_by_keys_never_replace_one(
         names.append(free_name(".png"))
         Path(names[-1]).touch()
     assert len(set(names)) == 3
+
+
+def test_a_recording_of_a_held_picture_has_that_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = Frame(np.full((64, 96, 3), 128, np.uint8), 0, 0.0, 0.0)
+    view = WindowView.__new__(WindowView)
+    view._console, view._min_score = Console(file=io.StringIO(), width=200), 0.3
+    view._recording, view._info, view._last = None, None, Result(frame, [], 0.0, 1.0)
+    view._toggle_recording()
+    view._toggle_recording()
+    (written,) = tmp_path.iterdir()
+    with av.open(str(written)) as video:
+        (picture,) = video.decode(video=0)
+    assert (picture.width, picture.height) == (96, 64)
+    assert f"wrote {written.name}" in view._console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_recording_that_cannot_be_finished_ends_neither_run_nor_window() -> None:
