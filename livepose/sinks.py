@@ -56,6 +56,7 @@ def open_sink(path: str, header: dict[str, Any], pictures: Sequence[Path] = ()) 
     are the source's, where it is a set of them.
     """
     check_name(path)
+    check_place(path)
     if path == "-" or path.lower().endswith(".ndjson"):
         return NdjsonSink(path, header)
     if path.endswith(("/", os.sep)):
@@ -74,12 +75,17 @@ def check_name(path: str) -> None:
 
 
 def check_place(path: str) -> None:
-    """Raise OutputError where no file of that name can be written; nothing is made or emptied."""
+    """Raise OutputError where `open_sink` cannot open that name; nothing is emptied."""
     place = Path(path)
-    if path == "-" or path.endswith(("/", os.sep)):
+    if path == "-":
+        return
+    if path.endswith(("/", os.sep)):
+        OpenPoseSink(path)  # makes the folder
         return
     if not place.parent.is_dir():
         number = errno.ENOENT
+    elif place.is_dir() and path.lower().endswith(".json"):
+        raise OutputError(f"cannot write keypoints to {path}: it is a folder; end it in /")
     elif place.is_dir():
         number = errno.EISDIR
     elif not os.access(place if place.exists() else place.parent, os.W_OK):
@@ -130,8 +136,6 @@ class CocoSink:
         self._path = path
         numbers = {int(p.stem) for p in pictures if p.stem.isascii() and p.stem.isdigit()}
         self._numbered = len(numbers) == len(pictures)
-        if os.path.isdir(path):
-            raise OutputError(f"cannot write keypoints to {path}: it is a folder; end it in /")
         self._part = path + ".part"
         self._lines = _TextFile(self._part)
         self._lines.write("[")

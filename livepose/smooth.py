@@ -1,8 +1,8 @@
 """Steadier joints: the One Euro filter (Casiez, Roussel, Vogel, CHI 2012), per joint.
 
 It works on true timestamps and in units of body size, so that it behaves alike near and far
-and at any frame rate: little jitter at rest, little lag in motion. Scores fall
-unfiltered and rise a little later.
+and at any frame rate: little jitter at rest, little lag in motion. Scores fall at once
+and rise a little later.
 """
 
 from dataclasses import replace
@@ -55,14 +55,14 @@ class PoseFilter:
     def __call__(self, pose: Pose, time_s: float) -> Pose:
         dt_s = time_s - self._time_s
         size = max(float((pose.box_xyxy[2:] - pose.box_xyxy[:2]).max()), 1.0)
-        xy = pose.joints_xy.astype(np.float64)
+        xy, raw = pose.joints_xy.astype(np.float64), pose.scores.astype(np.float64)
         if not self.remembers(time_s):
             self._speed[:] = 0
             self._xy = xy
-            self._scores = pose.scores.astype(np.float64)
+            self._scores = raw
         else:
-            self._update(xy, pose.scores.astype(np.float64), size, dt_s)
-            self._scores += (1 - np.exp(-dt_s / APPEAR_S)) * (pose.scores - self._scores)
+            self._update(xy, raw, size, dt_s)
+            self._scores += (1 - np.exp(-dt_s / APPEAR_S)) * (raw - self._scores)
         self._time_s = time_s
         scores = np.minimum(pose.scores, self._scores.astype(np.float32))
         return replace(pose, joints_xy=self._xy.astype(np.float32), scores=scores)

@@ -199,9 +199,12 @@ def test_a_path_that_cannot_be_written_fails_in_one_line(tmp_path, name, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["nowhere/out.ndjson", "folder.ndjson", "nowhere/out.json"])
+@pytest.mark.parametrize(
+    "name", ["nowhere/out.ndjson", "folder.ndjson", "nowhere/out.json", "folder.json", "old.mp4/"]
+)
 def test_keypoints_that_cannot_be_written_leave_an_older_video_alone(tmp_path, name):
     (tmp_path / "folder.ndjson").mkdir()
+    (tmp_path / "folder.json").mkdir()
     video = tmp_path / "old.mp4"
     video.write_bytes(b"an older video")
     info = SourceInfo("clip.mp4", (64, 64), 30.0)
