@@ -5,13 +5,14 @@ here, shows and writes them: windows must be on the main thread. An exception in
 comes out of `run`, with that thread's own traceback, after all threads have been joined.
 """
 
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,9 @@ from livepose.sources import SourceOptions, open_source
 from livepose.sources.common import without_password
 from livepose.stats import LatencyStats, StatsSnapshot
 from livepose.view import View, open_view
+
+ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""Signals that end a run as Ctrl-C does; SIGHUP says that the terminal was closed."""
 
 TICK_S = 0.02
 """The render loop looks at keys and the camera's health at least this often."""
@@ -70,7 +74,7 @@ class RunOptions:
         for path in (self.save, self.keypoints):
             if path and os.path.exists(path) and same_file(path, self.source):
                 raise UsageError(f"{path}: the source would be overwritten; choose another name")
-        if self.duration_s is not None and self.duration_s <= 0:
+        if self.duration_s is not None and not 0 < self.duration_s < math.inf:
             raise UsageError(f"--duration {self.duration_s}: give a time above 0 s")
 
 
@@ -82,8 +86,8 @@ def run(options: RunOptions, console: Console, started_s: float | None = None) -
     """Do the main job to its end; returns when the source, a limit or the user ends it.
 
     started_s: `time.monotonic()` when the program was started, for the time to first skeleton.
-    Raises LivePoseError, or KeyboardInterrupt on Ctrl-C and SIGTERM; by then all threads are
-    joined and everything written is playable.
+    Raises LivePoseError, or KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP; by then all threads
+    are joined and everything written is playable.
     """
     view = open_view(options, console)
     capture = CaptureThread(
@@ -161,6 +165,8 @@ class Run:
                 while not (self.inference.ended or self.view.wants_to_quit):
                     result = self._next()
                     status = self.capture.status
+                    if status.error is not None and status.info is None:
+                        raise status.error  # never opened: no model need be waited for
                     now = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
                     if result is not None:
                         display = display or stack.enter_context(self._begin(status))
@@ -213,7 +219,8 @@ class Run:
     def _finish(self, whole: bool) -> None:
         """Whatever ended the run: stop the threads, so that the counts are final, close the
         outputs, and say how it was. A second Ctrl-C must not leave half a file."""
-        before = [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]
+        ending = [signal.SIGINT, *ENDING]
+        before = [signal.signal(s, signal.SIG_IGN) for s in ending]
         try:
             self.inference.stop()
             self.capture.stop()
@@ -221,7 +228,7 @@ class Run:
                 self.outputs.close(self.summary(), whole)
                 self._report()
         finally:
-            for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            for number, handler in zip(ending, before, strict=True):
                 signal.signal(number, handler)
 
     def _begin(self, status: CaptureStatus) -> RunDisplay:
@@ -256,7 +263,8 @@ class Run:
         frame = result.frame
         assert self.outputs is not None
         self.outputs.write(result)
-        self.view.show(result, now)
+        age_ms = self.stats.age_ms(frame.captured_s, time.monotonic())
+        self.view.show(result, replace(now, frame_age_ms=age_ms))
         shown_s = time.monotonic()
         self.stats.frame_shown(
             frame.index,
@@ -294,9 +302,9 @@ class Run:
             self._say(figures(end, 0).rpartition("  people")[0])
         fps = f" at {summary['fps']} fps" if summary["fps"] else ""
         self._say(f"{summary['frames']} frames{fps}, {when}")
-        for path in (self.options.save, self.options.keypoints):
-            if path and path != "-":
-                self._say(f"wrote {path}")
+        assert self.outputs is not None
+        for path in self.outputs.finished:
+            self._say(f"wrote {path}")
 
     def _say(self, line: str) -> None:
         say(self.console, line)
@@ -309,16 +317,20 @@ def say(console: Console, line: str) -> None:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: threads joined, outputs finished."""
+    """`ENDING` signals end a run as Ctrl-C does: threads joined, outputs finished. One that is
+    ignored (nohup) stays so."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {s: h for s in ENDING if (h := signal.getsignal(s)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stderr_console() -> Console:

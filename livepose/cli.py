@@ -5,6 +5,7 @@ The work is in `app.py`; `livepose train` and the like parse their own arguments
 
 import argparse
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -170,12 +171,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = hint if "cannot open shared object" in str(error) else "pip install livepose again"
         complain(f"a library is missing: {error}; {why}", "--debug" in words)
         return 1
+    except OSError as error:
+        # What was printed, for files have errors of their own. Anything else is a bug.
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+            return bug(error, "--debug" in words)
+        return stdout_failed(error, "--debug" in words)
     except Exception as error:
         # Whatever a thread died of is a bug: still one line, and all of it with --debug.
-        complain(
-            f"{type(error).__name__}: {error} (a bug; --debug shows where)", "--debug" in words
-        )
-        return 1
+        return bug(error, "--debug" in words)
     return 0
 
 
@@ -184,12 +187,30 @@ def script() -> NoReturn:
     be, would crash while Python takes itself down: then the process ends at once.
     """
     code = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or stdout_failed(error, "--debug" in sys.argv)
     if any(t.daemon for t in threading.enumerate()):
-        with contextlib.suppress(OSError):  # whoever read the output may have gone
-            sys.stdout.flush()
+        with contextlib.suppress(OSError):
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def bug(error: Exception, debug: bool) -> int:
+    complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", debug)
+    return 1
+
+
+def stdout_failed(error: OSError, debug: bool) -> int:
+    """Whoever read standard output has gone, or the disk is full."""
+    from livepose.sinks import cannot_write, drop_stdout
+
+    drop_stdout()
+    failure = cannot_write("standard output", error)
+    complain(str(failure), debug)
+    return failure.exit_code
 
 
 def complain(message: str, debug: bool) -> None:

@@ -5,6 +5,8 @@ are the source's own, never the mirrored view, so they agree with the keypoints.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Outputs:
-    """`save` and `keypoints` are the paths of the command line, or None."""
+    """`save` and `keypoints` are the paths of the command line, or None.
+
+    finished: those of them that are whole files, once closed.
+    """
 
     def __init__(
         self,
@@ -34,7 +39,9 @@ class Outputs:
     ) -> None:
         self._min_score = min_score
         self._info = info
-        self._save = save
+        self._save, self._keypoints = save, keypoints
+        self._failed: set[str | None] = set()
+        self.finished: list[str] = []
         self._video: VideoWriter | None = None
         self._folder: Path | None = None
         self._written: set[str] = set()
@@ -57,9 +64,15 @@ class Outputs:
         """One more frame."""
         frame = result.frame
         if self._sink:
-            self._sink.frame(frame.index, frame.time_s, result.poses, frame.name)
-        if self._save is None:
-            return
+            with self._noting(self._keypoints):
+                self._sink.frame(frame.index, frame.time_s, result.poses, frame.name)
+        if self._save is not None:
+            with self._noting(self._save):
+                self._write_drawn(result)
+
+    def _write_drawn(self, result: Result) -> None:
+        assert self._save is not None
+        frame = result.frame
         picture = frame.image.copy()
         draw_poses(picture, result.poses, min_score=self._min_score)
         if self._video:
@@ -83,10 +96,23 @@ class Outputs:
         """
         try:
             if self._video:
-                self._video.close(self._info.duration_s if whole else None)
+                with self._noting(self._save):
+                    self._video.close(self._info.duration_s if whole else None)
         finally:
             if self._sink:
-                self._sink.close(summary)
+                with self._noting(self._keypoints):
+                    self._sink.close(summary)
+            paths = (self._save, self._keypoints)
+            self.finished = [p for p in paths if p and p != "-" and p not in self._failed]
+
+    @contextmanager
+    def _noting(self, path: str | None) -> Iterator[None]:
+        """Remember that an output failed."""
+        try:
+            yield
+        except OutputError:
+            self._failed.add(path)
+            raise
 
     def _name_for(self, frame: Frame) -> str:
         """The picture's own name where it can be had."""

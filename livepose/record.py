@@ -73,6 +73,8 @@ _CONTAINERS: Final = {
     ".webm": _Container("webm", (_VP9,), _CLUSTERS),
     ".avi": _Container("avi", (_MPEG4,), _FLUSHED, constant_rate=True),
 }
+_LONGEST_LAST_S: Final = 10.0
+"""A last frame said to last longer belongs to a video whose rest is missing."""
 _KEYFRAME_EVERY: Final = 60  # frames: how far a player may have to go back when seeking
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -151,16 +153,19 @@ class VideoWriter:
     def close(self, end_s: float | None = None) -> None:
         """Finish the file; a second call does nothing.
 
-        The last frame lasts until `end_s` (on `write`'s clock), or one period of `fps_hint`.
+        The last frame lasts until `end_s` (on `write`'s clock), or, where that is not given or
+        more than 10 s away, one period of `fps_hint`.
         """
         if self._container is None or self._stream is None:
             return
         with self._failing_once():
             self._mux(self._stream.encode())
             if self._held is not None:
-                self._held.duration = max(1, round(self._period_s / self._tick_s))
+                last_s = self._period_s
                 if end_s is not None and self._held.pts is not None:
-                    self._held.duration = max(1, self._ticks(end_s) - self._held.pts)
+                    until_s = float((self._ticks(end_s) - self._held.pts) * self._tick_s)
+                    last_s = until_s if until_s <= _LONGEST_LAST_S else last_s
+                self._held.duration = max(1, round(last_s / self._tick_s))
                 self._container.mux(self._held)
             self._container.close()
         self._release()
@@ -169,11 +174,12 @@ class VideoWriter:
         """Write all but the newest packet: how long that lasts is known with the next one."""
         assert self._container is not None
         for packet in packets:
-            if self._held is not None:
-                if packet.pts is not None and self._held.pts is not None:
-                    self._held.duration = packet.pts - self._held.pts
-                self._container.mux(self._held)
-            self._held = packet
+            # Exchanged first: Ctrl-C while it is written must not have it written again.
+            held, self._held = self._held, packet
+            if held is not None:
+                if packet.pts is not None and held.pts is not None:
+                    held.duration = packet.pts - held.pts
+                self._container.mux(held)
 
     def _ticks(self, time_s: float) -> int:
         return round((time_s - (self._start_s or 0.0)) / self._tick_s)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ import numpy as np
 from livepose.errors import OutputError
 from livepose.pose import Pose
 from livepose.skeleton import INDEX, JOINTS
+
+PATIENCE_S: Final = 1.0
+"""How long the reader of standard output may take to read on when everything ends."""
 
 COCO_JOINTS: Final = (
     *("", "", "", "", ""),  # nose, eyes, ears: MPII has none
@@ -99,7 +103,7 @@ class NdjsonSink:
     """One JSON object a line: a header, the frames, a summary."""
 
     def __init__(self, path: str, header: dict[str, Any]) -> None:
-        self._lines = _TextFile(path)
+        self._lines = TextFile(path)
         self._lines.write(_json({"type": "header", **header, "joints": JOINTS}) + "\n")
 
     def frame(self, index: int, time_s: float, poses: Sequence[Pose], name: str = "") -> None:
@@ -119,6 +123,7 @@ class NdjsonSink:
 
     def close(self, summary: dict[str, Any]) -> None:
         if self._lines.open:
+            self._lines.check_reader()
             self._lines.write(_json({"type": "summary", **summary}) + "\n")
             self._lines.close()
 
@@ -137,7 +142,7 @@ class CocoSink:
         numbers = {int(p.stem) for p in pictures if p.stem.isascii() and p.stem.isdigit()}
         self._numbered = len(numbers) == len(pictures)
         self._part = path + ".part"
-        self._lines = _TextFile(self._part)
+        self._lines = TextFile(self._part)
         self._lines.write("[")
         self._separator = "\n"
 
@@ -194,7 +199,7 @@ class OpenPoseSink:
         pass
 
 
-class _TextFile:
+class TextFile:
     """A text file, or standard output for `-`, whose every write is flushed."""
 
     def __init__(self, path: str) -> None:
@@ -219,6 +224,19 @@ class _TextFile:
             self._abandon()
             raise cannot_write(self._name, error) from error
 
+    def check_reader(self) -> None:
+        """OutputError if whoever reads standard output has stopped: the end must not wait for
+        them. `write` does, for they may only be slow. Windows cannot tell."""
+        if self._file is not sys.stdout or os.name != "posix":
+            return
+        try:
+            _, ready, _ = select.select([], [self._file], [], PATIENCE_S)
+        except (OSError, ValueError):  # not a file of the system, such as a test's
+            return
+        if not ready:
+            self._abandon()
+            raise OutputError(f"cannot write {self._name}: its reader has stopped reading")
+
     def close(self) -> None:
         self.open = False
         if self._file is sys.stdout:
@@ -229,15 +247,21 @@ class _TextFile:
             raise cannot_write(self._name, error) from error
 
     def _abandon(self) -> None:
-        """Drop what could not be written, or Python would try again, and complain, at exit."""
+        """Drop what could not be written."""
         self.open = False
+        if self._file is sys.stdout:
+            drop_stdout()
+            return
         with contextlib.suppress(OSError):
-            if self._file is not sys.stdout:
-                self._file.close()
-                return
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
+            self._file.close()
+
+
+def drop_stdout() -> None:
+    """What could not be written goes nowhere, or Python would try again, and complain, at exit."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def cannot_write(path: str, error: Exception) -> OutputError:

@@ -56,15 +56,19 @@ class LatencyStats:
             self._first_shown_s = shown_s
         while self._pauses and self._pauses[0][1] <= captured_s:
             self._pauses.popleft()
-        captured_s += sum(end_s - max(start_s, captured_s) for start_s, end_s in self._pauses)
-        latency_ms = (shown_s - captured_s) * 1e3
+        latency_ms = self.age_ms(captured_s, shown_s)
         self._latencies_ms.append(latency_ms)
         self._inferences_ms.append(inference_ms)
         self._recent.append((shown_s, latency_ms, inference_ms))
         self._last_index = index
-        self._last_captured_s = captured_s
+        self._last_captured_s = shown_s - latency_ms / 1e3
         self._last_shown_s = shown_s
         self._forget_before(shown_s - self._window_s)
+
+    def age_ms(self, captured_s: float, now_s: float) -> float:
+        """How old a frame is, without the pauses that it waited through."""
+        waited_s = (end_s - max(start_s, captured_s) for start_s, end_s in self._pauses)
+        return (now_s - captured_s - sum(s for s in waited_s if s > 0)) * 1e3
 
     def leave_out(self, start_s: float, end_s: float, waited: bool) -> None:
         """A pause of the display does not count: neither as time, nor in the panel's window, nor,

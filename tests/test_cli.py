@@ -98,6 +98,28 @@ def test_keypoints_on_stdout_are_nothing_but_json(clip: Path) -> None:
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == FRAMES + 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_only_what_is_whole_is_said_to_be_written(clip: Path, tmp_path: Path) -> None:
+    video, keypoints = tmp_path / "out.mp4", tmp_path / "out.json"
+    (tmp_path / "out.json.part").symlink_to("/dev/full")
+    words = [sys.executable, "-m", "livepose", "--source", str(clip), "--headless"]
+    words += ["--save", str(video), "--keypoints", str(keypoints)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 5
+    assert f"cannot write {keypoints}" in done.stderr
+    assert f"wrote {keypoints}" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_standard_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-c", "from livepose.cli import script; script()", "doctor"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 5
+    assert "livepose: cannot write standard output: No space left" in done.stderr
+    assert "Traceback" not in done.stderr and "a bug" not in done.stderr
+
+
 @pytest.fixture
 def inputs(tmp_path: Path, clip: Path) -> dict[str, str]:
     """Inputs that cannot be used, and places that cannot be written."""
@@ -126,6 +148,8 @@ def inputs(tmp_path: Path, clip: Path) -> dict[str, str]:
         ("--source rtsp://me:pw@host:99999/x", 3, "rtsp://: not a URL"),
         ("--camera 77", 3, "77"),
         ("--source test:0x0", 3, "0x0"),
+        ("--source test --duration inf", 2, "--duration inf"),
+        ("--source test --duration nan", 2, "--duration nan"),
         ("--source {clip} --save {tmp}/no/out.mp4", 5, "out.mp4"),
         ("--source {clip} --save {tmp}/out.xyz", 5, "out.xyz"),
         ("--source {clip} --save /proc/out.mp4", 5, "/proc/out.mp4"),

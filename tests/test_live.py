@@ -20,10 +20,12 @@ import pytest
 
 from livepose import app
 from livepose.capture import CaptureThread, Frame, SourceInfo
+from livepose.errors import SourceError
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.pose import Pose
 from livepose.runtime import EngineInfo
+from livepose.stats import StatsSnapshot
 from tests.mjpeg_server import MjpegServer
 
 LONG = os.environ.get("LIVEPOSE_SLOW_TESTS") == "1"
@@ -188,7 +190,7 @@ def test_an_exception_in_any_thread_ends_the_program(thread: str, debug: bool) -
         assert done.stderr.strip().splitlines()[-1].startswith("livepose: ZeroDivisionError")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_runs_leave_playable_outputs(number: int, tmp_path: Path) -> None:
     video, keypoints = tmp_path / "out.mp4", tmp_path / "out.ndjson"
     command = [sys.executable, "-m", "livepose", "--source", "test:320x240", "--headless"]
@@ -211,6 +213,34 @@ def test_interrupted_runs_leave_playable_outputs(number: int, tmp_path: Path) ->
     frames = summary_of(keypoints)["frames"]
     with av.open(str(video)) as container:
         assert sum(1 for _ in container.decode(video=0)) == frames
+
+
+def test_a_source_that_fails_is_told_before_the_model_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = threading.Event()
+    monkeypatch.setattr(app, "make_estimator", lambda *_: loaded.wait(30) and NullEstimator(0.0))
+    began_s = time.monotonic()
+    with pytest.raises(SourceError, match=r"gone\.mp4"):
+        app.run(app.RunOptions(source="gone.mp4", headless=True), app.stderr_console())
+    assert time.monotonic() - began_s < 10
+    loaded.set()
+
+
+def test_the_age_shown_with_a_frame_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ages: list[tuple[float, float]] = []
+    view = WatchingView(4)
+
+    def show(result: Result, stats: StatsSnapshot) -> None:
+        assert stats.frame_age_ms is not None
+        ages.append((stats.frame_age_ms, (time.monotonic() - result.frame.captured_s) * 1e3))
+
+    monkeypatch.setattr(view, "show", show)
+    monkeypatch.setattr(app, "open_view", lambda options, console: view)
+    monkeypatch.setattr(app, "make_estimator", lambda options, console: NullEstimator(0.2))
+    app.run(app.RunOptions(source="test:64x64"), app.stderr_console())
+    assert len(ages) > 3
+    assert all(0 <= true_ms - age_ms < 50 for age_ms, true_ms in ages)
 
 
 LOADING = """

@@ -91,6 +91,41 @@ def test_mpeg4_stands_in_where_pyav_has_no_x264(tmp_path, monkeypatch):
     assert end_s == pytest.approx(VFR[-1] + 0.05, abs=2e-3)
 
 
+def test_a_last_frame_does_not_stand_for_a_rest_that_is_missing(tmp_path):
+    video = VideoWriter(str(tmp_path / "out.mp4"), (160, 120), 30)
+    video.write(picture(0), 0.0)
+    video.write(picture(1), 0.5)
+    video.close(end_s=600.0)
+    assert decode(tmp_path / "out.mp4")[1] == pytest.approx(0.5 + 1 / 30, abs=2e-3)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_ctrl_c_while_a_frame_is_written_keeps_the_file(tmp_path, ending):
+    class Interrupted:
+        """A container whose third packet is written, and Ctrl-C pressed meanwhile."""
+
+        def __init__(self, container) -> None:
+            self._container, self._written = container, 0
+
+        def __getattr__(self, name: str):
+            return getattr(self._container, name)
+
+        def mux(self, packet) -> None:
+            self._container.mux(packet)
+            self._written += 1
+            if self._written == 3:
+                raise KeyboardInterrupt
+
+    path = tmp_path / f"out{ending}"
+    video = VideoWriter(str(path), (160, 120), 30)
+    video._container = Interrupted(video._container)
+    with pytest.raises(KeyboardInterrupt):
+        for i in range(9):
+            video.write(picture(i), i / 30)
+    video.close()
+    assert decode(path)[0] == pytest.approx(np.arange(4) / 30, abs=1.1e-3)
+
+
 def test_close_knows_when_the_last_frame_ends(tmp_path):
     video = VideoWriter(str(tmp_path / "out.mp4"), (160, 120))
     video.write(picture(0), 3.0)

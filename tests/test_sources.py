@@ -221,6 +221,22 @@ def test_video_skips_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     source.close()
 
 
+def test_a_video_whose_rest_is_missing_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "clip.mkv", tuple(range(0, 8000, 40)))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(path))
+        frames = list(iter(source.read, None))
+        assert source.read() is None
+    assert 20 < len(frames) < 180
+    end = f"its pictures end after {frames[-1].time_s:.1f} of 8.0 s"
+    assert [end in record.message for record in caplog.records] == [True]
+    source.close()
+
+
 def text_named_mp4(path: Path) -> None:
     path.write_text("this is no video\n" * 20)
 
@@ -508,6 +524,15 @@ def test_camera_asks_for_mjpg_where_it_is_faster(fake_camera: type[FakeCamera]) 
     source = open_source("0", options=SourceOptions(fps=60))
     assert source.info.description == "camera 0, 640x480 at 30 fps, YUYV"
     source.close()
+
+
+def test_a_camera_may_fill_one_buffer_while_another_is_decoded(
+    fake_camera: type[FakeCamera],
+) -> None:
+    open_source("0").close()
+    assert fake_camera.opened[0].values[cv2.CAP_PROP_BUFFERSIZE] == 2
+    # What OpenCV reads before its first camera; a silent one would block for 10 s.
+    assert os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] == "1"
 
 
 def test_camera_of_one_channel(

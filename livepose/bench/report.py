@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from livepose.bench.measure import PERCENTILES, Row, percentiles
 from livepose.bench.stages import APART, STAGES
 from livepose.bench.sweeps import FIT, Sweep
 from livepose.errors import EngineError, OutputError
+from livepose.sinks import TextFile
 
 LEVELS = (
     "engine: crops in, joints out. pipeline: frame in, poses out. live: capture stamp to "
@@ -229,13 +229,9 @@ def number(value: float | None, digits: int) -> str:
 def write_json(path: str, report: Report) -> None:
     """The whole report; `-` is stdout. Numbers that are unknown are null."""
     text = json.dumps(without_nan(report.as_dict()), indent=1, allow_nan=False) + "\n"
-    if path == "-":
-        print(text, end="")
-        return
-    try:
-        Path(path).write_text(text)
-    except OSError as e:
-        raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
+    file = TextFile(path)
+    file.write(text)
+    file.close()
 
 
 def without_nan(value: Any) -> Any:

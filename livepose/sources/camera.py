@@ -28,6 +28,14 @@ FIRST_FRAME_S = 5.0
 SILENT_S = 0.5
 RETRY_S = 0.02
 
+# OpenCV lets V4L2 wait 10 s for a frame unless told otherwise, in whole seconds, before it opens
+# its first camera.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
+
+BUFFERS = 2
+"""Frames that V4L2 may hold: one is filled while the other is decoded. With a single one the
+driver has nowhere to put the next frame meanwhile, and many webcams then give only every second."""
+
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 
@@ -35,7 +43,8 @@ class CameraSource:
     """The camera `spec`: a number, or on Linux a path such as /dev/video0; see `Source`.
 
     Live. A frame is stamped right after `grab()`, before it is decoded, and `time_s` counts
-    from the first. `read` raises `SourceLost` after half a second without a frame.
+    from the first. `read` raises `SourceLost` after half a second without a frame, or as soon after
+    it as OpenCV returns: on Linux after one.
     """
 
     live = True
@@ -135,18 +144,13 @@ def _open(number: int, name: str) -> cv2.VideoCapture:
         "darwin": [cv2.CAP_AVFOUNDATION],
         "win32": [cv2.CAP_MSMF, cv2.CAP_DSHOW],
     }.get(sys.platform, [cv2.CAP_ANY])
-    # OpenCV prints warnings about a camera that does not open; the error below says it once.
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try:
-        for backend in backends:
-            camera = cv2.VideoCapture(number, backend)
-            if camera.isOpened():
-                return camera
-            camera.release()
-    finally:
-        log.setLogLevel(level)
+    # OpenCV warns of cameras that do not open, or are silent; our own errors say it, and once.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    for backend in backends:
+        camera = cv2.VideoCapture(number, backend)
+        if camera.isOpened():
+            return camera
+        camera.release()
     raise SourceError(f"{name}: cannot be opened (does another program use it?); {_others()}")
 
 
@@ -155,8 +159,8 @@ def _ask_for(camera: cv2.VideoCapture, size_wh: tuple[int, int], fps: float) -> 
 
     Returns ", MJPG" or whatever the pixel format is called, for the description.
     """
-    # Drivers keep old frames otherwise; where it is not supported, nothing happens.
-    camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    # Drivers keep more old frames otherwise; where it is not supported, nothing happens.
+    camera.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
     _set_mode(camera, size_wh, fps)
     mode = _mode(camera)
     own_format = int(camera.get(cv2.CAP_PROP_FOURCC))

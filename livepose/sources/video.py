@@ -31,6 +31,8 @@ _TURNS = {
     -90: cv2.ROTATE_90_CLOCKWISE,
 }
 _FPS_IF_UNKNOWN = 25.0
+_MISSING_S = 1.0
+"""A video whose pictures end that much before its length says so is worth a word."""
 
 
 class VideoSource:
@@ -53,6 +55,7 @@ class VideoSource:
         self._name = name or url
         self._index = 0
         self._last_s: float | None = None
+        self._told = False
         self._waiting: av.VideoFrame | None = None
         self._timeout_s = network.timeout_s if network else None
         try:
@@ -78,6 +81,7 @@ class VideoSource:
         """The next frame, decoded and turned upright; None at the end."""
         raw, self._waiting = self._waiting or next(self._frames, None), None
         if raw is None:
+            self._check_length()
             return None
         image = _upright(raw)
         captured_s = time.monotonic()
@@ -85,6 +89,14 @@ class VideoSource:
         frame = Frame(image, self._index, time_s, captured_s)
         self._index += 1
         return frame
+
+    def _check_length(self) -> None:
+        """Say so where the rest is missing: of a download that broke off, for one."""
+        length_s, last_s = self.info.duration_s, self._last_s
+        if not length_s or last_s is None or last_s + _MISSING_S > length_s or self._told:
+            return
+        self._told = True
+        log.warning("%s: its pictures end after %.1f of %.1f s", self._name, last_s, length_s)
 
     def close(self) -> None:
         """Close the file or the connection."""
