@@ -192,6 +192,9 @@ def script() -> NoReturn:
     except OSError as error:
         code = code or stdout_failed(error, "--debug" in sys.argv)
     if any(t.daemon for t in threading.enumerate()):
+        background = sys.modules.get("livepose.runtime.background")
+        if background is not None:
+            background.kill_builds()
         with contextlib.suppress(OSError):
             sys.stderr.flush()
         os._exit(code)

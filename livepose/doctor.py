@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from livepose import __version__
-from livepose.errors import LivePoseError
+from livepose.errors import LivePoseError, first_line
 from livepose.runtime.hardware import (
     cpu_features,
     has_nvidia_gpu,
@@ -259,7 +259,12 @@ def examine() -> list[Finding]:
     """All findings, in the order they are shown."""
     findings: list[Finding] = []
     for check in CHECKS:
-        found = check()
+        try:
+            found = check()
+        except Exception as e:
+            # Whatever is broken, the other lines are wanted all the more.
+            topic = check.__name__.removeprefix("check_").replace("_", " ")
+            found = Finding(topic, "broken", f"{type(e).__name__}: {first_line(e)}")
         findings += [found] if isinstance(found, Finding) else found
     return findings
 

@@ -49,3 +49,8 @@ class OutputError(LivePoseError):
     """An output could not be opened or written."""
 
     exit_code = 5
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, without the lines that follow."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from livepose import crops
 from livepose.clothes import colours_of
-from livepose.errors import LivePoseError, ModelError, UsageError
+from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Tracker, search
@@ -103,9 +103,11 @@ class PoseEstimator:
         """The people of the next frame, uint8 [H, W, 3], of a video; `time_s` must rise.
 
         People keep their ids, are followed by their last pose, and their joints are smoothed.
+        Where more than 3 s pass between two frames, or the time goes back, everybody is new.
         """
         check_frame(frame_bgr)
         self._go_over()
+        self._tracker.at(time_s)
         poses = self._tracker.step(
             lambda boxes, without=(): self._look(frame_bgr, boxes, without),
             lambda: self._find(frame_bgr, CERTAIN),
@@ -202,13 +204,20 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
     """The finder that comes with livepose, on the engine that the pose model was asked for.
 
     TensorRT engines are built for pose models only, and it is small: beside one it runs on the
-    best other engine. It has no INT8 variant.
+    best other engine, on that GPU or on the CPU. It has no INT8 variant.
     """
     model = find_model(FINDER)
     precision = "auto" if precision == "int8" else precision
     if engine in ("auto", "tensorrt"):
-        engine, device, precision = "auto", "cpu" if device == "cpu" else "auto", "auto"
-    opened = open_engine(model, engine, device, precision)
+        engine, precision = "auto", "auto"
+    try:
+        # None of the others runs on a GPU that is named.
+        on_named = engine == "auto" and device.startswith("cuda")
+        opened = open_engine(model, "torch" if on_named else engine, device, precision)
+    except EngineError:
+        if not on_named:
+            raise
+        opened = open_engine(model, engine, "cpu", precision)
     opened.warm_up()
     return Finder(opened, model.size)
 

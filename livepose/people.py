@@ -112,6 +112,11 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
     return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
 
 
+LONGEST_GAP_S = 3.0
+"""Between two frames; after a longer one, or a time that goes back, nobody is known any more: the
+camera was unplugged, the view paused, or it is another video."""
+
+
 class Tracker:
     """Follows people from frame to frame. Ids rise from 1 and are never handed on."""
 
@@ -120,6 +125,13 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_id = 1
         self._frames = 0
+        self._last_s: float | None = None
+
+    def at(self, time_s: float) -> None:
+        """The next `step` is of that time, in seconds."""
+        last_s, self._last_s = self._last_s, time_s
+        if last_s is not None and not 0 <= time_s - last_s <= LONGEST_GAP_S:
+            self._tracks = []
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look`, another where somebody
@@ -159,10 +171,10 @@ class Tracker:
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
-            if new and pose.score >= FOUND and len(self._tracks) < self.max_people:
+            if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
         for pose in strangers:
-            if len(self._tracks) < self.max_people:
+            if self._make_room():
                 kept.append(self._start(pose, wear(pose)))
                 self._tracks[-1].hidden = True
         self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
@@ -300,6 +312,18 @@ class Tracker:
                 track.colours = blend(track.colours, colours[j], 0.1)
             kept.append(replace(bodies[j], id=track.id))
         return kept
+
+    def _make_room(self) -> bool:
+        """Whether one more person may be followed: of too many who is thought behind somebody,
+        but was not seen for longest, is given up."""
+        if len(self._tracks) < self.max_people:
+            return True
+        lost = [track for track in self._tracks if track.missed > GRACE]
+        if not lost:
+            return False
+        longest = max(lost, key=lambda track: track.missed)
+        self._tracks = [track for track in self._tracks if track is not longest]
+        return True
 
     def _start(self, pose: Pose, colours: Colours) -> Pose:
         box = box_around(pose)

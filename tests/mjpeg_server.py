@@ -4,6 +4,8 @@ Every good picture carries its running number, so a test can say which ones arri
 """
 
 import base64
+import hashlib
+import re
 import socket
 import threading
 import time
@@ -44,7 +46,8 @@ class MjpegServer:
 
     stalled: connections stay open and silent. junk_at: numbers before which a junk part goes
     out. with_length: whether parts tell their Content-Length; wrong_length adds a lie.
-    only_junk: no good picture is sent. login: asked of clients. chunked: as HTTP/1.1 does it.
+    only_junk: no good picture is sent. login: asked of clients, `digest` says how.
+    chunked: as HTTP/1.1 does it.
     file: served whole instead of the stream.
     cut() closes everything, resume() listens on the same port again.
     """
@@ -60,6 +63,7 @@ class MjpegServer:
         frames: int | None = None,
         chunked: bool = False,
         login: tuple[str, str] | None = None,
+        digest: bool = False,
         file: Path | None = None,
     ) -> None:
         self.size_wh = size_wh
@@ -70,6 +74,7 @@ class MjpegServer:
         self.frames = frames
         self.chunked = chunked
         self.login = login
+        self.digest = digest
         self.file = file
         self.only_junk = False
         self.stalled = False
@@ -128,9 +133,11 @@ class MjpegServer:
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         self._open.append(request.connection)
-        expected = "Basic " + base64.b64encode(":".join(self.login or ()).encode()).decode()
-        if self.login and request.headers.get("Authorization") != expected:
-            request.send_error(401)
+        if self.login and not self._knows(request.headers.get("Authorization") or ""):
+            request.send_response(401, "Unauthorized")
+            asks = 'Digest realm="camera", nonce="b5c1", qop="auth"' if self.digest else "Basic"
+            request.send_header("WWW-Authenticate", asks)
+            request.end_headers()
         elif request.path != "/stream":
             request.send_error(404)
         elif self.file is not None:
@@ -147,6 +154,22 @@ class MjpegServer:
                 request.send_header("Transfer-Encoding", "chunked")
             request.end_headers()
             self._stream(request.wfile)
+
+    def _knows(self, said: str) -> bool:
+        """Whether it is the login, said in the way that is wanted (RFC 7617 and 7616, MD5)."""
+        user, password = self.login or ("", "")
+        if not self.digest:
+            return said == "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        fields = dict(re.findall(r'(\w+)="?([^",]+)"?', said.removeprefix("Digest ")))
+        if not said.startswith("Digest ") or fields.get("username") != user:
+            return False
+
+        def md5(*words: str) -> str:
+            return hashlib.md5(":".join(words).encode()).hexdigest()
+
+        whole = (fields["nonce"], fields["nc"], fields["cnonce"], fields["qop"])
+        key = md5(user, "camera", password)
+        return fields["response"] == md5(key, *whole, md5("GET", fields["uri"]))
 
     def _stream(self, out: BinaryIO) -> None:
         def send(data: bytes) -> None:

@@ -23,7 +23,7 @@ from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.models import Model, find_model
 from livepose.runtime import background, build, engine_cache
-from livepose.runtime.background import BackgroundBuild
+from livepose.runtime.background import BackgroundBuild, kill_builds
 from livepose.runtime.choice import suited_model
 from livepose.synthetic.chance import random_figure
 from tests import tensorrt_double
@@ -318,6 +318,17 @@ def test_closing_ends_a_build_and_leaves_no_file(
     again._process.wait(30)
     again.close()
     assert left(folder) == [".engine"]
+
+
+def test_a_program_that_ends_without_its_threads_leaves_no_build(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_BUILD", "takes long")
+    begun = started(folder)
+    kill_builds()
+    assert begun._process.wait(5) == -signal.SIGKILL
+    begun.close()
+    assert begun._process not in background._running
 
 
 def test_two_processes_build_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

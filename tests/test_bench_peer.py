@@ -1,7 +1,10 @@
 """MediaPipe as a contender: its process, its joints, the command."""
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +89,14 @@ def test_a_peer_that_cannot_run_says_why(tmp_path: Path) -> None:
         Peer(str(tmp_path / "python"))
     with pytest.raises(EngineError, match=r"No module named 'mediapipe'.*0\.10\.21"):
         Peer(sys.executable)
+
+
+@pytest.mark.usefixtures("fake_mediapipe")
+def test_a_peer_that_dies_is_the_error() -> None:
+    with pytest.raises(EngineError, match="it died"), Peer(sys.executable) as peer:
+        os.kill(peer.pid, signal.SIGKILL)
+        time.sleep(0.5)
+        peer.send_clip(CLIP)
 
 
 @pytest.mark.usefixtures("fake_mediapipe")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,12 +66,22 @@ def test_a_gpu_runs_large(machine: Path, monkeypatch: pytest.MonkeyPatch, there:
     monkeypatch.setattr(choice, "cpu_features", frozenset)
     assert suited_model().name == "small"
     monkeypatch.setattr(choice, there, lambda *words: "")
+    monkeypatch.setattr(choice, "starts_tensorrt", lambda device: True)
     engine, other = ("torch", "tensorrt") if there == "why_not_torch" else ("tensorrt", "torch")
     assert suited_model().name == suited_model(engine=engine, precision="fp16").name == "large"
     assert suited_model(engine=other).name == suited_model(engine="openvino").name == "small"
     assert suited_model(precision="int8").name == "small"
     (machine / "large.onnx").unlink()
     assert suited_model().name == "small"
+
+
+def test_a_gpu_whose_tensorrt_does_not_start_does_not_bring_large_to_the_cpu(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "cpu_features", frozenset)
+    monkeypatch.setattr(choice, "why_no_tensorrt", lambda *words: "")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as a broken one: importing it fails
+    assert suited_model().name == suited_model(engine="tensorrt").name == "small"
 
 
 def test_an_unknown_name_is_said(machine: Path) -> None:

@@ -33,6 +33,18 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "x: missing: not installed; pip install x\ny: found: 1\n"
 
 
+def test_a_check_that_breaks_is_one_line_among_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check_engine() -> Finding:
+        raise KeyError("driver")
+
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.check_python, check_engine, doctor.check_opencv))
+    found = doctor.examine()
+    assert [f.topic for f in found] == ["Python", "engine", "OpenCV"]
+    assert (found[1].state, found[1].detail) == ("broken", "KeyError: 'driver'")
+
+
 def test_a_package_that_is_missing_and_one_that_breaks() -> None:
     missing = doctor.imported("livepose-no-such-thing", "print(1)", "pip install it")
     assert (missing.state, missing.fix) == ("missing", "pip install it")

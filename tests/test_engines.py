@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper
 
 from livepose import runtime
-from livepose.errors import EngineError, ModelError
+from livepose.errors import EngineError, ModelError, OutputError
 from livepose.model.export import export_onnx, write_card
 from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
@@ -281,6 +281,43 @@ def test_an_engine_that_fails_its_self_test_is_not_used(
     with pytest.raises(EngineError, match="failed its self-test"):
         open_engine(model, "openvino")
     assert [wrong.closed for wrong in opened] == [True, True]
+
+
+def test_auto_goes_past_whatever_is_broken(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that cannot be written, and a torch for another GPU."""
+
+    def no_cache(*words: object) -> str:
+        raise OutputError("/.cache: the cache folder cannot be made")
+
+    def no_kernel(*words: object) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available\nand more lines")
+
+    monkeypatch.setitem(runtime.WHY_NOT, "tensorrt", no_cache)
+    monkeypatch.setitem(runtime.WHY_NOT, "torch", lambda *_: "")
+    monkeypatch.setattr("livepose.runtime.torch.TorchEngine", no_kernel)
+    choice = open_engine(model, "auto", "cpu").info.choice
+    assert "not tensorrt: /.cache: the cache folder cannot be made" in choice
+    assert "not torch: torch cannot be used: CUDA error: no kernel image is available" in choice
+    assert "more lines" not in choice
+
+
+def test_a_torch_that_cannot_be_imported_is_a_reason(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(runtime, "version", lambda name: "2.13.0")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "torch cannot be imported" in runtime.why_not_torch(model, "auto", "auto")
+
+
+def test_the_command_that_builds_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "why_no_tensorrt", lambda *_: "")
+    monkeypatch.setattr("livepose.runtime.build.why_not_ready", lambda *_: "no engine built yet")
+    said = runtime.why_not_tensorrt(find_model("small"), "auto", "auto")
+    assert said.endswith("`livepose build small`")
+    own = replace(find_model("small"), name="mine", path=Path("runs/mine.onnx"))
+    said = runtime.why_not_tensorrt(own, "cuda:1", "fp32")
+    assert said.endswith("`livepose build runs/mine.onnx --device cuda:1 --precision fp32`")
 
 
 def test_self_test_tells_no_joints_and_broken_cards(model: Model) -> None:

@@ -237,6 +237,33 @@ def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
         assert [p.id for p in tracker.step(world, world.find, naked)] == [expected]
 
 
+@pytest.mark.parametrize(("gap_s", "expected"), [(0.5, 1), (60.0, 2), (-5.0, 2)])
+def test_after_a_long_gap_or_in_another_video_everybody_is_new(gap_s: float, expected: int) -> None:
+    world = World([(200, 150)])
+    tracker = Tracker(8)
+    for time_s in (10.0, 10.1, 10.1 + gap_s):
+        tracker.at(time_s)
+        poses = tracker.step(world, world.find, naked)
+    assert [p.id for p in poses] == [expected]
+
+
+def test_who_has_left_does_not_keep_the_last_place() -> None:
+    """Somebody else comes in where they went, in other clothes."""
+    world = World([(200, 150)])
+    tracker = Tracker(1)
+    dark, bright = np.full((3, 3), 10, np.float32), np.full((3, 3), 200, np.float32)
+    tracker.step(world, world.find, lambda pose: dark)
+    world.people = []
+    for _ in range(4):
+        tracker.step(world, world.find, lambda pose: dark)
+    world.people = [(210, 150)]
+    frames = 0
+    while not (poses := tracker.step(world, world.find, lambda pose: bright)):
+        frames += 1
+        assert frames < GRACE + MISSING_EVERY
+    assert [p.id for p in poses] == [2]
+
+
 @pytest.mark.parametrize("place", [(480, 150), (90, 170)], ids=["elsewhere", "half hidden"])
 def test_newcomers_are_found_while_others_are_followed(place: tuple[float, float]) -> None:
     """Also who has most of their box in that of somebody followed."""

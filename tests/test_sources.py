@@ -402,14 +402,40 @@ def test_mjpeg_stalled_and_junk_only_are_lost() -> None:
             open_source(server.url, options=SourceOptions(timeout_s=0.3))
 
 
-def test_mjpeg_password_goes_into_the_header_only() -> None:
-    with MjpegServer(login=("me", "s3:cret/")) as server:
-        with pytest.raises(SourceError, match="401"):
+@pytest.mark.parametrize("digest", [False, True])
+def test_mjpeg_password_goes_into_the_header_only(digest: bool) -> None:
+    with MjpegServer(login=("me", "s3:cret/"), digest=digest) as server:
+        with pytest.raises(SourceError, match=r"401.*USER:PASSWORD"):
             open_source(server.url)
+        with pytest.raises(SourceError, match=r"401.*wrong user or password"):
+            open_source(server.url.replace("http://", "http://me:wrong@"))
         url = server.url.replace("http://", "http://me:s3%3Acret%2F@")
         source = open_source(url)
         assert "s3" not in source.info.description
         source.close()
+
+
+@pytest.mark.parametrize("kind", ["picture", "video without a length"])
+def test_a_file_on_a_server_is_read_once(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    if kind == "picture":
+        path.write_bytes(cv2.imencode(".png", numbered_image(0, SIZE_WH))[1].tobytes())
+    else:  # as browsers record it
+        with av.open(str(path), "w", format="matroska", options={"live": "1"}) as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height = SIZE_WH
+            for number in range(FRAMES):
+                image = numbered_image(number, SIZE_WH)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            container.mux(stream.encode())
+        with av.open(str(path)) as container:
+            assert container.duration is None
+    with MjpegServer(file=path) as server:
+        source = open_source(server.url)
+        assert not source.live
+        frames = list(iter(source.read, None))
+        source.close()
+    assert len(frames) == (1 if kind == "picture" else FRAMES)
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])

@@ -104,7 +104,14 @@ def load(spec: Spec) -> tuple[Model, Engine]:
 
 
 def open_contender(spec: Spec) -> Contender:
-    """Load, and run for the first time; both are timed and belong to no level."""
+    """Load, and run for the first time; both are timed and belong to no level. A TensorRT engine
+    that is not there is built before, for that is neither."""
+    if spec.engine == "tensorrt" and spec.null_s is None:
+        from livepose.runtime.build import build_engine
+
+        build_engine(
+            suited_model(spec.model, spec.engine, spec.device), spec.device, spec.precision
+        )
     start_s = time.perf_counter()
     model, engine = load(spec)
     loaded_s = time.perf_counter()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from livepose.bench.contender import Contender, Spec, open_contender
-from livepose.errors import ModelError
+from livepose.errors import ModelError, OutputError
 from livepose.models import released_models
 from livepose.runtime import ENGINES
 
@@ -11,7 +11,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 """All that any engine may have: each engine is asked for each, and says what it does not do."""
 
 EAGER = "torch/fp32"
-"""What the ratios of a model are against: PyTorch as anybody would run it, on the CPU eagerly."""
+"""What the ratios of a model are against: PyTorch, eagerly on a CPU, on a GPU as a CUDA graph."""
 
 LeftOut = dict[str, str]
 """By what was not measured, the reason."""
@@ -34,7 +34,7 @@ def open_possible(specs: Iterable[Spec]) -> tuple[list[Contender], LeftOut]:
     for spec in specs:
         try:
             opened.append(open_contender(spec))
-        except ModelError as e:
+        except (ModelError, OutputError) as e:
             failures.setdefault((f"{spec.model}@{spec.engine}", str(e)), []).append(spec.precision)
     return opened, {
         f"{place}/{'|'.join(precisions)}": why for (place, why), precisions in failures.items()
@@ -42,7 +42,7 @@ def open_possible(specs: Iterable[Spec]) -> tuple[list[Contender], LeftOut]:
 
 
 def base_of(text: str, texts: Iterable[str]) -> str:
-    """Whom a contender is compared with: eager PyTorch with its model, or the model's first."""
+    """Whom a contender is compared with: PyTorch with its model, or the model's first."""
     model = text.partition("@")[0]
     same = [other for other in texts if other.partition("@")[0] == model]
     eager = f"{model}@{EAGER}"

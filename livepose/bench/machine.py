@@ -10,7 +10,8 @@ from typing import Any
 
 PACKAGES = (
     *("livepose", "numpy", "opencv-python", "av"),
-    *("onnxruntime", "openvino", "tensorrt", "torch"),
+    *("onnxruntime", "openvino", "torch"),
+    *("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "pycuda"),
 )
 
 

@@ -9,6 +9,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,8 @@ class Peer:
         """End the child. Safe to call twice."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None and not stream.closed:
-                stream.close()
+                with suppress(BrokenPipeError):  # of a child that died, which was told already
+                    stream.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

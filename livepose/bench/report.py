@@ -61,6 +61,10 @@ def print_report(console: Console, report: Report) -> None:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def say_contenders(rows: Sequence[Row]) -> None:
+        for line in contender_lines(rows):
+            say(line)
+
     say(f"$ {report.command}")
     say(", ".join(f"{key} {value}" for key, value in report.machine.items()))
     if report.cpu_others is not None:
@@ -68,14 +72,14 @@ def print_report(console: Console, report: Report) -> None:
     if report.rows:
         console.print(rows_table(report.rows))
         say(LEVELS)
-        for line in contender_lines(report.rows):
-            say(line)
+        say_contenders(report.rows)
         if any(row.stages for row in report.rows):
             console.print(stages_table(report.rows))
             for line in stage_lines(report.rows):
                 say(line)
     if report.ratios:
         console.print(ratios_table(report.ratios))
+    say_contenders([row for sweep in report.sweeps for row in sweep.rows])
     for sweep in report.sweeps:
         console.print(sweep_table(sweep))
         say(slope_line(sweep))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from livepose.errors import ModelError, UsageError
+from livepose.errors import ModelError, OutputError, UsageError, first_line
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 
 UNREADABLE = (
@@ -22,8 +22,12 @@ UNREADABLE = (
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write by temporary file and rename, so that a cut run leaves the last good one."""
     partial = path.with_name(path.name + ".part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as e:  # the latter is what torch makes of a full disk
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({first_line(e)})") from e
 
 
 def read(path: Path) -> Any:

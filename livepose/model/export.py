@@ -99,13 +99,22 @@ def write_card(network: StackedHourglass, onnx_path: Path, about: dict[str, Any]
         "gmac": round(count_macs(config) / 1e9, 3),
         "sha256": hashlib.sha256(onnx_path.read_bytes()).hexdigest(),
     }
-    path = onnx_path.with_suffix(".json")
-    path.write_text(json.dumps(card | about, indent=2) + "\n")
-    return path
+    return write_json(onnx_path.with_suffix(".json"), card | about)
 
 
 def add_to_card(onnx_path: Path, about: dict[str, Any]) -> Path:
     """Write more on the card that the model has."""
     path = onnx_path.with_suffix(".json")
-    path.write_text(json.dumps(read_card(path) | about, indent=2) + "\n")
+    return write_json(path, read_card(path) | about)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> Path:
+    """Whole, or the old one stays."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(partial, path)
+    except OSError as e:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
     return path

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from livepose.errors import EngineError, ModelError, OutputError
+from livepose.errors import EngineError, ModelError, OutputError, first_line
 from livepose.models import MARK, source_mark
 
 TOLERANCE_PX = 0.5
@@ -55,10 +55,6 @@ def export_half(path: Path, half: Path) -> None:
         raise OutputError(f"{half}: cannot be written ({e.strerror})") from e
     finally:
         partial.unlink(missing_ok=True)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def network_nodes(graph: Any, path: Path) -> list[Any]:
@@ -145,7 +141,9 @@ def cast_before_transpose(graph: Any) -> None:
 
 def check_joints(path: Path, half: Path) -> None:
     """Both files must give the same joints on the CPU, TOLERANCE_PX apart on average."""
-    import onnxruntime as ort
+    from livepose.runtime.onnx import import_onnxruntime
+
+    ort = import_onnxruntime()
 
     def run(file: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
         session = ort.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from livepose.errors import EngineError, ModelError, OutputError
-from livepose.model.export_half import first_line, network_nodes
+from livepose.errors import EngineError, ModelError, OutputError, first_line
+from livepose.model.export_half import network_nodes
 from livepose.models import MARK, Model, source_mark, variant_path
 from livepose.runtime.onnx import import_onnxruntime
 

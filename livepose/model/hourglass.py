@@ -40,9 +40,11 @@ class HourglassConfig:
     mean: tuple[float, float, float] = MEAN
 
     def __post_init__(self) -> None:
-        least = min(self.stacks, self.width, self.depth, self.joints, self.blocks, *self.stem)
-        if least < 1 or self.size < 1:
-            raise ValueError("stacks, width, depth, stem, joints, blocks and size are from 1 on")
+        numbers = (self.stacks, self.width, self.depth, *self.stem, self.joints, self.blocks)
+        if any(type(n) is not int or n < 1 for n in (*numbers, self.size)):
+            raise ValueError(
+                "stacks, width, depth, stem, joints, blocks and size are whole numbers from 1 on"
+            )
         if self.size % (4 * 2**self.depth):
             raise ValueError(f"size {self.size} is not a multiple of {4 * 2**self.depth}")
 

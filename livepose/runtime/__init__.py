@@ -1,14 +1,15 @@
 """Engines that run an exported model, one file each, and the choice between them."""
 
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from platform import machine
 
-from livepose.errors import EngineError, LivePoseError, ModelError
-from livepose.models import Model
+from livepose.errors import EngineError, LivePoseError, ModelError, OutputError, first_line
+from livepose.models import Model, released_models
 from livepose.runtime.base import Engine, EngineInfo
 from livepose.runtime.hardware import has_nvidia_gpu
 from livepose.runtime.selftest import check
@@ -41,7 +42,7 @@ def open_engine(
             if why_not:
                 raise EngineError(why_not)
             found = open_checked(name, model, device, precision)
-        except ModelError as e:
+        except (ModelError, OutputError) as e:  # the latter: a cache that cannot be written
             if name == ENGINES[-1] and not isinstance(e, EngineError):
                 # The portable engine cannot load it: this is about the model, not this machine.
                 raise
@@ -72,9 +73,13 @@ def open_tensorrt(model: Model, device: str, precision: str) -> Engine:
 
 
 def open_torch(model: Model, device: str, precision: str) -> Engine:
-    from livepose.runtime.torch import TorchEngine
+    try:
+        from livepose.runtime.torch import TorchEngine
 
-    return TorchEngine(model, device, precision)
+        return TorchEngine(model, device, precision)
+    except (RuntimeError, OSError, ImportError) as e:
+        # A broken installation, a GPU this build is not for, or one whose memory is full.
+        raise EngineError(f"torch cannot be used: {first_line(e)}") from e
 
 
 def open_openvino(model: Model, device: str, precision: str) -> Engine:
@@ -105,7 +110,10 @@ def why_not_tensorrt(model: Model, device: str, precision: str) -> str:
 
     # Building takes minutes; somebody who starts a camera does not wait for that.
     why = why_not_ready(model, device, precision)
-    return f"{why}: `livepose build {model.name}`" if why else ""
+    words = [model.name if model.name in released_models() else str(model.path)]
+    for option, value in (("--device", device), ("--precision", precision)):
+        words += [option, value] if value != "auto" else []
+    return f"{why}: `livepose build {shlex.join(words)}`" if why else ""
 
 
 def lacks_only_a_build(model: Model, device: str, precision: str) -> bool:
@@ -142,10 +150,15 @@ def why_not_torch(model: Model, device: str, precision: str) -> str:
         return "not installed: pip install 'livepose[train]'"
     if "+cpu" in build:
         return f"torch {build} is a build for the CPU"
-    import torch
+    if not find_spec("onnx"):
+        return "it needs onnx: pip install 'livepose[train]'"
+    try:
+        import torch
 
-    # Without a GPU that works torch would take the CPU, where the others are faster.
-    return "" if torch.cuda.is_available() else "torch finds no GPU that works"
+        # Without a GPU that works torch would take the CPU, where the others are faster.
+        return "" if torch.cuda.is_available() else "torch finds no GPU that works"
+    except (RuntimeError, OSError, ImportError) as e:
+        return f"torch cannot be imported: {first_line(e)}"
 
 
 def why_not_openvino(model: Model, device: str, precision: str) -> str:

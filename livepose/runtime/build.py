@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livepose.errors import EngineError, ModelError, OutputError
+from livepose.errors import EngineError, ModelError, OutputError, first_line
 from livepose.model.export_half import export_half
 from livepose.models import Model, is_made_from, variant_path
 from livepose.runtime.choice import suited_model
@@ -92,10 +92,6 @@ class PrimaryContext:
         before = current_context()
         self._context.detach()
         restore_context(before)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_modules() -> None:

@@ -1,5 +1,6 @@
 """Which released model `--model auto` is: the largest that this machine is thought fit for."""
 
+from livepose.errors import EngineError
 from livepose.models import Model, find_model, released_models
 from livepose.runtime import why_no_tensorrt, why_not_openvino, why_not_torch
 from livepose.runtime.hardware import cpu_features
@@ -27,12 +28,24 @@ def suited_model(
 
 
 def on_gpu(model: Model, engine: str, device: str, precision: str) -> bool:
-    """Whether there is a GPU for it."""
+    """Whether there is a GPU for it, and what runs there is whole."""
     if precision == "int8":
         return False
-    if engine in ("auto", "tensorrt") and not why_no_tensorrt(model, device):
+    by_tensorrt = engine in ("auto", "tensorrt") and not why_no_tensorrt(model, device)
+    if by_tensorrt and starts_tensorrt(device):
         return True
     return engine in ("auto", "torch") and not why_not_torch(model, device, precision)
+
+
+def starts_tensorrt(device: str) -> bool:
+    """Whether TensorRT, PyCUDA and CUDA, which are there, work: a broken one is not seen before."""
+    from livepose.runtime.build import find_gpu
+
+    try:
+        find_gpu(device)
+    except EngineError:
+        return False
+    return True
 
 
 def on_amx(model: Model, engine: str, device: str, precision: str) -> bool:

@@ -148,7 +148,12 @@ def locked(path: Path) -> Iterator[None]:
     The lock is the system's and ends with the process, so that no crash leaves one behind.
     """
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    with open(scratch_folder() / f"{name}.lock", "ab") as file:
+    lock = scratch_folder() / f"{name}.lock"
+    try:
+        opened = lock.open("ab")
+    except OSError as e:
+        raise OutputError(f"{lock}: cannot be written ({e.strerror})") from e
+    with opened as file:
         if sys.platform == "win32":
             import msvcrt
 

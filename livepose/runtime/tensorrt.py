@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from livepose.errors import EngineError
+from livepose.errors import EngineError, first_line
 from livepose.models import Model
 from livepose.runtime.base import DEVICE_STAGES, EngineInfo
 from livepose.runtime.build import (
@@ -23,7 +23,6 @@ from livepose.runtime.build import (
     Target,
     find_gpu,
     find_target,
-    first_line,
     load_or_build,
     make,
     make_logger,
@@ -163,6 +162,8 @@ class TensorRTEngine:
         if engine_path is not None:
             self._engine = self._deserialize(read_named(engine_path, target), engine_path)
         else:
+            if not target.path.exists():
+                log.warning("building %s, which takes minutes", target.path.name)
             try:
                 self._engine = self._deserialize(load_or_build(target), target.path)
             except EngineRefusedError as e:

@@ -34,6 +34,7 @@ _FAILURES = (OSError, http.client.HTTPException)
 def open_network(url: str, options: SourceOptions) -> Source:
     """The source behind an http(s):// or rtsp(s):// URL; raises `SourceError`."""
     name = without_password(url)
+    finite = False
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -47,6 +48,7 @@ def open_network(url: str, options: SourceOptions) -> Source:
         response = _request(parts, name, options.timeout_s)
         if response.headers.get_content_type() == _MULTIPART:
             return MjpegSource(response, name, options)
+        finite = response.length is not None
         response.close()
     elif parts.scheme not in ("rtsp", "rtsps"):
         raise SourceError(f"{name}: cannot be opened; give an http(s):// or rtsp(s):// URL")
@@ -54,7 +56,7 @@ def open_network(url: str, options: SourceOptions) -> Source:
 
     # TCP, because frames with lost UDP packets are worse than late ones.
     rtsp = {"rtsp_transport": "tcp"} if parts.scheme.startswith("rtsp") else {}
-    return VideoSource(url, network=options, name=name, ffmpeg_options=rtsp)
+    return VideoSource(url, network=options, finite=finite, name=name, ffmpeg_options=rtsp)
 
 
 class MjpegSource:
@@ -197,17 +199,26 @@ def _decode(part: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def _request(parts: SplitResult, name: str, timeout_s: float) -> http.client.HTTPResponse:
-    """The opened answer to a GET; user and password of the URL go into a header."""
+    """The opened answer to a GET; user and password of the URL are for its host alone, sent at
+    once (Basic) or hashed, if it asks for that (Digest)."""
     host = parts.netloc.rpartition("@")[2]
-    request = urllib.request.Request(parts._replace(netloc=host).geturl())
+    url = parts._replace(netloc=host).geturl()
+    request = urllib.request.Request(url)
+    logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {basic}")
+        logins.add_password(None, url, user, password)
+    opener = urllib.request.build_opener(urllib.request.HTTPDigestAuthHandler(logins))
     try:
-        response = urllib.request.urlopen(request, timeout=timeout_s)
+        response = opener.open(request, timeout=timeout_s)
     except HTTPError as error:
         error.close()
-        hint = "give http://USER:PASSWORD@HOST/..." if error.code == 401 else "check the URL"
+        hint = "check the URL"
+        if error.code == 401:
+            known = parts.username is not None
+            hint = "wrong user or password" if known else "give http://USER:PASSWORD@HOST/..."
         raise SourceError(f"{name}: the server says {error.code} {error.reason}; {hint}") from error
     except (*_FAILURES, ValueError) as error:
         raise SourceError(

@@ -41,6 +41,7 @@ class VideoSource:
     `time_s` is the presentation time; where the container has none, or it does not rise, it
     is one nominal frame after the last. What cannot be decoded is skipped and counted in
     `corrupt`. A network stream without an end is live, and `time_s` is then time since opening.
+    finite: the server says how many bytes it is, which only of a playlist says nothing.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class VideoSource:
         url: str,
         *,
         network: SourceOptions | None = None,
+        finite: bool = False,
         name: str = "",
         ffmpeg_options: dict[str, str] | None = None,
     ) -> None:
@@ -67,7 +69,9 @@ class VideoSource:
             ) from error
         try:
             self._stream = self._find_stream()
-            endless = url.startswith("rtsp") or self._container.duration is None
+            kind = self._container.format.name
+            file = kind.endswith("_pipe") or (finite and kind not in ("hls", "dash"))
+            endless = url.startswith("rtsp") or (self._container.duration is None and not file)
             self.live = network is not None and endless
             self._frames = self._decode()
             self._waiting = first = self._first_frame()

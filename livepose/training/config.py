@@ -55,6 +55,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise UsageError("no training data: give at least one data set")
+        for name in ("steps", "batch", "warmup", "decay", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number")
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"steps ({self.steps}) and batch ({self.batch}) must be at least 1")
         if self.precision not in ("auto", "bf16", "fp32"):

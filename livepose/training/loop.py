@@ -243,8 +243,12 @@ class Trainer:
             return
         line: dict[str, Any] = {"step": self.step, "loss": loss, "images_per_s": rate}
         line |= {"lr": self.config.learning_rate(self.step), "scores": scores.as_dict()}
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        path = self.folder / "log.jsonl"
+        try:
+            with path.open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        except OSError as e:
+            raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
         if report:
             report(line)
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from livepose.errors import OutputError
 from livepose.training.evaluate import Scores
@@ -15,7 +17,10 @@ def plot_curve(folder: Path) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = []
+    for text in (folder / "log.jsonl").read_text().splitlines():
+        with suppress(ValueError):  # half a line, of a disk that was full
+            lines.append(json.loads(text))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     losses = [(line["step"], line["loss"]) for line in lines if line["loss"] is not None]
     left.plot(*zip(*losses, strict=True) if losses else ((), ()))
@@ -33,8 +38,7 @@ def plot_curve(folder: Path) -> Path:
     right.grid(alpha=0.3)
     right.legend(fontsize="small")
     path = folder / "curve.png"
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path, 120)
     return path
 
 
@@ -59,8 +63,15 @@ def plot_reliability(scored: Mapping[str, Scores], path: Path) -> None:
     left.legend(fontsize="small")
     left.grid(alpha=0.3)
     right.grid(alpha=0.3)
+    save(figure, path, 100)
+
+
+def save(figure: Any, path: Path, dpi: int) -> None:
+    """Write a figure, and close it."""
+    from matplotlib import pyplot as plt
+
     try:
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=dpi)
     except (OSError, ValueError) as e:
         raise OutputError(f"{path}: cannot be written ({e})") from e
     finally:
