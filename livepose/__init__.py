@@ -1,5 +1,6 @@
 """livepose: live human pose from a webcam, with a stacked hourglass network."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,6 +9,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Pose", "PoseEstimator", "__version__"]
+
+
+# OpenCV reads these when it is loaded. V4L2 may wait 10 s for a frame of a silent camera unless
+# told otherwise, in whole seconds; Windows' Media Foundation takes many seconds to open a camera
+# with its hardware transforms (opencv/opencv#17687).
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
+os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
 
 
 def __getattr__(name: str) -> object:

@@ -28,6 +28,7 @@ from livepose.outputs import Outputs
 from livepose.sinks import check_name
 from livepose.sources import SourceOptions, open_source
 from livepose.sources.common import without_password
+from livepose.sources.paced import Paced
 from livepose.stats import LatencyStats, StatsSnapshot
 from livepose.view import View, open_view
 
@@ -108,11 +109,14 @@ def run(options: RunOptions, console: Console, started_s: float | None = None) -
 
 
 def open_for(options: RunOptions, view: View) -> Source:
-    """The source; the test source, written to a file unseen, need not be paced by the clock."""
+    """The source. The test source, written to a file unseen, need not be paced by the clock; a
+    file that is only watched is."""
     limited = options.max_frames is not None or options.duration_s is not None
     rendering = options.save is not None and not view.visible and limited
     wishes = SourceOptions(size_wh=options.size_wh, fps=options.fps, paced=not rendering)
-    return open_source(options.source, options=wishes)
+    source = open_source(options.source, options=wishes)
+    watched = view.visible and not (options.save or options.keypoints)
+    return Paced(source) if watched and not source.live else source
 
 
 def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:

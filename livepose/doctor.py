@@ -55,8 +55,9 @@ def check_opencv() -> Finding:
     toolkit = re.search(r"^\s*GUI:\s+(\S+)", cv2.getBuildInformation(), re.MULTILINE)
     gui = toolkit[1] if toolkit else "NONE"
     if gui == "NONE":
-        fix = "pip uninstall opencv-python-headless && pip install opencv-python"
-        return Finding("OpenCV", "broken", f"{cv2.__version__} without windows", fix)
+        from livepose.window import MEND_OPENCV
+
+        return Finding("OpenCV", "broken", f"{cv2.__version__} without windows", MEND_OPENCV)
     return Finding("OpenCV", "found", f"{cv2.__version__}, windows by {gui}")
 
 

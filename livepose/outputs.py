@@ -48,7 +48,7 @@ class Outputs:
         self._pictures = {identity(path) for path in info.pictures}
         if keypoints:
             check_place(keypoints)  # before opening the video empties an older one
-        if save and (save.endswith("/") or Path(save).is_dir()):
+        if save and (save.endswith(("/", os.sep)) or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
             self._video = VideoWriter(save, info.size_wh, info.fps or 1.0)

@@ -56,7 +56,15 @@ HELP: Final = tuple(
 )
 """(keys, what they do), for people."""
 
-_SMALLEST_PX, _LARGEST_PX = 640, 1280  # the window's longer side at first
+_SMALLEST_PX = 640  # the window's longer side at first, at least
+_LARGEST_WH = 1280, 720
+
+
+MEND_OPENCV = (
+    "pip uninstall -y opencv-python-headless && "
+    "pip install --force-reinstall --no-deps opencv-python"
+)
+"""The packages share their files: taking one away takes the other's along."""
 
 
 def display_available() -> str | None:
@@ -65,7 +73,7 @@ def display_available() -> str | None:
     Asks before Qt does, which ends the process where there is no display or where it is refused.
     """
     if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
-        return "this OpenCV has no windows; install opencv-python, not opencv-python-headless"
+        return f"this OpenCV has no windows: {MEND_OPENCV}"
     if sys.platform != "linux":
         return None
     if _pyav_came_first():
@@ -86,7 +94,8 @@ def _pyav_came_first() -> bool:
     https://github.com/opencv/opencv/issues/29195
     """
     maps = Path("/proc/self/maps")
-    return maps.exists() and re.search(r"/av\.libs/libxcb-shm\b", maps.read_text()) is not None
+    loaded = maps.read_text(errors="replace") if maps.exists() else ""
+    return re.search(r"/av\.libs/libxcb-shm\b", loaded) is not None
 
 
 def _use_the_only_qt_platform() -> bool:
@@ -155,13 +164,15 @@ class Window:
 
     def _visible(self) -> bool:
         try:
-            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt's answer after its last window was closed
+            value = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
+        except cv2.error:  # Qt's answer after its last window was closed, and macOS's
             return False
+        # On macOS 0 is a minimised window, which has nothing to be closed by; GTK cannot tell (-1).
+        return value != 0 or sys.platform == "darwin"
 
 
 def first_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of the window that opens for frames of that size, in pixels."""
-    longer = max(width, height)
-    scale = min(max(longer, _SMALLEST_PX), _LARGEST_PX) / longer
+    scale = max(1.0, _SMALLEST_PX / max(width, height))
+    scale = min(scale, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
     return round(width * scale), round(height * scale)

@@ -17,13 +17,14 @@ import cv2
 import numpy as np
 import pytest
 
-from livepose.capture import Source, SourceLost
+from livepose.capture import Frame, Source, SourceInfo, SourceLost
 from livepose.errors import SourceError, UsageError
 from livepose.sources import SourceOptions, open_source
 from livepose.sources import camera as camera_module
 from livepose.sources.camera import CameraSource
 from livepose.sources.images import ImageSource
 from livepose.sources.network import MjpegSource, PartReader
+from livepose.sources.paced import Paced
 from livepose.sources.test import SyntheticSource
 from livepose.sources.video import VideoSource
 from tests.mjpeg_server import MjpegServer, number_in, numbered_image
@@ -115,6 +116,58 @@ def test_contract(kind: str, tmp_path: Path) -> None:
         source.close()
         source.close()
         assert source.read() is None
+
+
+class Timed:
+    """Frames of these times, at once."""
+
+    live = False
+    info = SourceInfo("frames", SIZE_WH)
+
+    def __init__(self, *times_s: float) -> None:
+        self.closed = False
+        self._frames = [
+            Frame(numbered_image(i, SIZE_WH), i, time_s, 0.0) for i, time_s in enumerate(times_s)
+        ]
+
+    def read(self) -> Frame | None:
+        return self._frames.pop(0) if self._frames else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_watched_file_keeps_its_own_speed_and_does_not_catch_up() -> None:
+    inner = Timed(0, 0.1, 0.2, 0.3, 0.4, 60.0)
+    source = Paced(inner)
+    began_s = time.monotonic()
+    frames = [source.read() for _ in range(3)]
+    for frame, due_s in zip(frames, (0, 0.1, 0.2), strict=True):
+        assert frame is not None and due_s <= frame.captured_s - began_s < due_s + 0.5
+    time.sleep(0.6)  # a pause
+    resumed_s = time.monotonic()
+    for index, due_s in ((3, 0), (4, 0.1)):
+        frame = source.read()
+        assert frame is not None and frame.index == index
+        assert due_s <= frame.captured_s - resumed_s < due_s + 0.5
+    waited_s = time.monotonic()
+    assert source.read() is not None and time.monotonic() - waited_s < 1.5
+    assert source.read() is None
+    source.close()
+    assert inner.closed
+
+
+def test_a_video_below_dev_is_no_camera(tmp_path: Path) -> None:
+    shm = Path("/dev/shm")
+    if not os.access(shm, os.W_OK):
+        pytest.skip("no /dev/shm here")
+    path = write_video(shm / f"{tmp_path.name}-{os.getpid()}.mp4")
+    try:
+        source = open_source(str(path))
+        assert isinstance(source, VideoSource)
+        source.close()
+    finally:
+        path.unlink()
 
 
 # The test source

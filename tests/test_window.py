@@ -273,7 +273,8 @@ def test_the_help_lists_every_command_once():
         ((320, 240), (640, 480)),
         ((1280, 720), (1280, 720)),
         ((3840, 2160), (1280, 720)),
-        ((1080, 1920), (720, 1280)),
+        ((1080, 1920), (405, 720)),
+        ((1600, 1200), (960, 720)),
     ],
 )
 def test_the_window_opens_in_a_handy_size(size_wh, expected):

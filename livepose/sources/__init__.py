@@ -11,6 +11,7 @@
 Each has a module of its own, imported only when it is asked for.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def open_source(spec: str, *, options: SourceOptions = _NO_OPTIONS) -> Source:
         from livepose.sources.network import open_network
 
         return open_network(spec, options)
-    if spec.isdecimal() or spec.startswith("/dev/"):
+    device = spec.startswith("/dev/") and not (os.path.isfile(spec) or os.path.isdir(spec))
+    if spec.isdecimal() or device:
         from livepose.sources.camera import CameraSource
 
         return CameraSource(spec, options)

@@ -28,10 +28,6 @@ FIRST_FRAME_S = 5.0
 SILENT_S = 0.5
 RETRY_S = 0.02
 
-# OpenCV lets V4L2 wait 10 s for a frame unless told otherwise, in whole seconds, before it opens
-# its first camera.
-os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
-
 BUFFERS = 2
 """Frames that V4L2 may hold: one is filled while the other is decoded. With a single one the
 driver has nowhere to put the next frame meanwhile, and many webcams then give only every second."""
@@ -151,7 +147,12 @@ def _open(number: int, name: str) -> cv2.VideoCapture:
         if camera.isOpened():
             return camera
         camera.release()
-    raise SourceError(f"{name}: cannot be opened (does another program use it?); {_others()}")
+    allowed = ""
+    if sys.platform == "darwin":
+        allowed = "; macOS asks at the first try, then see Privacy & Security, Camera"
+    raise SourceError(
+        f"{name}: cannot be opened (does another program use it?){allowed}; {_others()}"
+    )
 
 
 def _ask_for(camera: cv2.VideoCapture, size_wh: tuple[int, int], fps: float) -> str:
