@@ -14,8 +14,8 @@ import torch
 
 from livepose.cli import main
 from livepose.crops import NEITHER
-from livepose.errors import DataError, UsageError
-from livepose.model.checkpoint import load_checkpoint, load_network
+from livepose.errors import DataError, OutputError, UsageError
+from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
 from livepose.model.from_onnx import load_onnx
 from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
@@ -244,6 +244,27 @@ def test_a_person_crossed_out_is_nobody_and_behind_somebody_crossed_out_the_same
             kinds.add("behind")
             assert np.array_equal(left, joints)
     assert kinds == {"nobody", "behind"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 1e4}, {"seed": 1.5}, {"network": {"width": 8.0}}, {"augmentation": {"flip": "1"}}],
+    ids=str,
+)
+def test_numbers_of_the_wrong_kind_are_told(lsp: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        TrainConfig.from_dict(config(lsp).as_dict() | wrong)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"weights": torch.zeros(8)})
+    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: cannot be written"):
+        save_checkpoint(path, {"weights": torch.ones(100_000)})
+    assert torch.load(path, weights_only=True)["weights"].sum() == 0
+    assert not (tmp_path / "checkpoint.pt.part").is_symlink()
 
 
 def test_crop_matrix_by_hand() -> None:

@@ -44,6 +44,11 @@ class Augmentation:
     occlude: float = 0.25
     degrade: float = 0.25
 
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if type(value := getattr(self, name)) not in (int, float):
+                raise ValueError(f"augmentation: {name} is {value!r}; give a number")
+
 
 def crop_matrix(
     centre_xy: npt.NDArray[np.float64], side: float, angle_deg: float, mirrored: bool, size: int
