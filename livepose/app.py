@@ -229,7 +229,8 @@ class Run:
             self.inference.stop()
             self.capture.stop()
             if self.outputs:
-                self.outputs.close(self.summary(), whole)
+                hurry = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+                self.outputs.close(self.summary(), whole, hurry)
                 self._report()
         finally:
             for number, handler in zip(ending, before, strict=True):

@@ -18,7 +18,7 @@ from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.record import VideoWriter, write_image
 from livepose.render import draw_poses
-from livepose.sinks import Sink, check_place, open_sink
+from livepose.sinks import NdjsonSink, Sink, check_place, open_sink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -89,10 +89,11 @@ class Outputs:
             self._write_picture(self._save, picture)
             self._written.add(self._save)
 
-    def close(self, summary: dict[str, Any], whole: bool) -> None:
+    def close(self, summary: dict[str, Any], whole: bool, hurry: bool = False) -> None:
         """Finish all files; what was written so far stays usable even when this is never called.
 
         whole: the source was read to its end, so the video lasts as long as it does.
+        hurry: the run was interrupted, and waits for no reader of standard output.
         """
         try:
             if self._video:
@@ -101,6 +102,8 @@ class Outputs:
         finally:
             if self._sink:
                 with self._noting(self._keypoints):
+                    if hurry and isinstance(self._sink, NdjsonSink):
+                        self._sink.check_reader()
                     self._sink.close(summary)
             paths = (self._save, self._keypoints)
             self.finished = [p for p in paths if p and p != "-" and p not in self._failed]

@@ -21,7 +21,7 @@ from livepose.pose import Pose
 from livepose.skeleton import INDEX, JOINTS
 
 PATIENCE_S: Final = 1.0
-"""How long the reader of standard output may take to read on when everything ends."""
+"""How long the reader of standard output may take to read on when the run is interrupted."""
 
 COCO_JOINTS: Final = (
     *("", "", "", "", ""),  # nose, eyes, ears: MPII has none
@@ -123,9 +123,13 @@ class NdjsonSink:
 
     def close(self, summary: dict[str, Any]) -> None:
         if self._lines.open:
-            self._lines.check_reader()
             self._lines.write(_json({"type": "summary", **summary}) + "\n")
             self._lines.close()
+
+    def check_reader(self) -> None:
+        """Before a `close` that may not wait: OutputError if nobody reads standard output."""
+        if self._lines.open:
+            self._lines.check_reader()
 
 
 class CocoSink:
@@ -225,8 +229,8 @@ class TextFile:
             raise cannot_write(self._name, error) from error
 
     def check_reader(self) -> None:
-        """OutputError if whoever reads standard output has stopped: the end must not wait for
-        them. `write` does, for they may only be slow. Windows cannot tell."""
+        """OutputError if whoever reads standard output does not for a while. `write` waits for
+        them, for they may only be slow. Windows cannot tell."""
         if self._file is not sys.stdout or os.name != "posix":
             return
         try:

@@ -3,6 +3,7 @@
 LIVEPOSE_SLOW_TESTS=1 runs the timed checks at their full length.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -213,6 +214,26 @@ def test_interrupted_runs_leave_playable_outputs(number: int, tmp_path: Path) ->
     frames = summary_of(keypoints)["frames"]
     with av.open(str(video)) as container:
         assert sum(1 for _ in container.decode(video=0)) == frames
+
+
+def test_an_interrupted_run_waits_for_no_reader_of_its_output() -> None:
+    words = [sys.executable, "-m", "livepose", "--source", "test:320x240", "--headless"]
+    process = subprocess.Popen(
+        [*words, "--keypoints", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        assert json.loads(process.stdout.readline())["type"] == "header"
+        # A pipe that is nearly full, and then nobody reads.
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        time.sleep(3)
+        process.terminate()
+        assert process.wait(timeout=20) == 5
+        assert "cannot write standard output: its reader has stopped" in process.stderr.read()
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def test_a_source_that_fails_is_told_before_the_model_is_there(

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -251,38 +250,6 @@ def test_standard_output_is_ndjson():
     out, err = process.communicate(timeout=30)
     assert [json.loads(line)["type"] for line in out.splitlines()] == ["header", "frame", "summary"]
     assert (process.returncode, err) == (0, "")
-
-
-def test_a_reader_that_stopped_reading_does_not_keep_the_end_waiting():
-    process = run_script(
-        "import signal, sys\n"
-        "from livepose.errors import OutputError\n"
-        "from livepose.sinks import open_sink\n"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
-        "sink = open_sink('-', {'version': '1'})\n"
-        "print('begun', file=sys.stderr, flush=True)\n"
-        "try:\n"
-        "    for i in range(100_000):\n"
-        "        sink.frame(i, i / 30, [])\n"
-        "except KeyboardInterrupt:\n"
-        "    try:\n"
-        "        sink.close({})\n"
-        "    except OutputError as error:\n"
-        "        print(error, file=sys.stderr)\n"
-        "        sys.exit(5)\n"
-    )
-    assert process.stderr is not None and process.stdout is not None
-    assert process.stderr.readline() == "begun\n"
-    time.sleep(2)  # nobody reads: the pipe is full
-    process.terminate()
-    try:
-        assert process.wait(timeout=10) == 5
-    finally:
-        process.kill()
-    expected = "cannot write standard output: its reader has stopped reading\n"
-    assert process.stderr.read() == expected
-    process.stderr.close()
-    process.stdout.close()
 
 
 def test_a_reader_that_goes_away_is_one_error_and_no_noise_at_exit():
