@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -229,9 +229,9 @@ class Run:
             self.inference.stop()
             self.capture.stop()
             if self.outputs:
-                hurry = isinstance(sys.exc_info()[1], KeyboardInterrupt)
-                self.outputs.close(self.summary(), whole, hurry)
-                self._report()
+                self.outputs.close(self.summary(), whole, interrupted())
+                with suppress(OSError):  # the terminal may have been closed
+                    self._report()
         finally:
             for number, handler in zip(ending, before, strict=True):
                 signal.signal(number, handler)
@@ -318,6 +318,14 @@ class Run:
 def say(console: Console, line: str) -> None:
     """A line for people, beside whatever else the terminal shows; from any thread."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C, or a signal that is taken for it, is on its way through what calls this."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @contextmanager

@@ -186,9 +186,13 @@ def script() -> NoReturn:
     """The installed program. A thread that is still inside a library, loading a model as it may
     be, would crash while Python takes itself down: then the process ends at once.
     """
-    code = main()
     try:
-        sys.stdout.flush()
+        code = main()
+    except SystemExit as end:  # argparse's
+        code = end.code if isinstance(end.code, int) else 0
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
         code = code or stdout_failed(error, "--debug" in sys.argv)
     if any(t.daemon for t in threading.enumerate()):
@@ -218,6 +222,7 @@ def stdout_failed(error: OSError, debug: bool) -> int:
 
 def complain(message: str, debug: bool) -> None:
     """One line on stderr, after the traceback if that was asked for."""
-    if debug:
-        traceback.print_exc()
-    print(f"livepose: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may have been closed
+        if debug:
+            traceback.print_exc()
+        print(f"livepose: {' '.join(message.split())}", file=sys.stderr)

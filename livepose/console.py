@@ -66,6 +66,13 @@ def kind_of(state: str | None) -> str | None:
     return state and state.partition(" (")[0]
 
 
+class Printing(Console):
+    """A console whose reader may go away: an OSError as of every other file, no silent exit."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 class RunDisplay:
     """Shows a run's progress; a context manager, so that the terminal is left in order."""
 

@@ -272,12 +272,13 @@ def examine() -> list[Finding]:
 
 def show(findings: list[Finding]) -> None:
     """A table on a terminal, plain lines elsewhere."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from livepose.console import Printing
+
     colours = {"found": "green", "missing": "yellow", "broken": "red"}
-    console = Console()
+    console = Printing()
     if not console.is_terminal:
         for f in findings:
             print(f"{f.topic}: {f.state}: {f.detail}" + (f"; {f.fix}" if f.fix else ""))

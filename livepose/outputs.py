@@ -97,16 +97,14 @@ class Outputs:
         """
         try:
             if self._video:
-                with self._noting(self._save):
-                    self._video.close(self._info.duration_s if whole else None)
+                self._video.close(self._info.duration_s if whole else None)
         finally:
             if self._sink:
-                with self._noting(self._keypoints):
-                    if hurry and isinstance(self._sink, NdjsonSink):
-                        self._sink.check_reader()
-                    self._sink.close(summary)
-            paths = (self._save, self._keypoints)
-            self.finished = [p for p in paths if p and p != "-" and p not in self._failed]
+                if hurry and isinstance(self._sink, NdjsonSink):
+                    self._sink.check_reader()
+                self._sink.close(summary)
+        paths = (self._save, self._keypoints)
+        self.finished = [p for p in paths if p and p != "-" and p not in self._failed]
 
     @contextmanager
     def _noting(self, path: str | None) -> Iterator[None]:

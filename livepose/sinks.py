@@ -210,6 +210,8 @@ class TextFile:
         self._name = "standard output" if path == "-" else path
         self.open = True
         self._file: TextIO
+        if path == "-" and sys.stdout is None:
+            raise OutputError("cannot write standard output: it is closed")
         try:
             # Not a `with`: the file lives as long as the sink.
             self._file = (

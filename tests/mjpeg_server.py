@@ -135,8 +135,14 @@ class MjpegServer:
         self._open.append(request.connection)
         if self.login and not self._knows(request.headers.get("Authorization") or ""):
             request.send_response(401, "Unauthorized")
-            asks = 'Digest realm="camera", nonce="b5c1", qop="auth"' if self.digest else "Basic"
+            more = ', nonce="b5c1", qop="auth"' if self.digest else ""
+            asks = f'{"Digest" if self.digest else "Basic"} realm="camera"{more}'
             request.send_header("WWW-Authenticate", asks)
+            request.end_headers()
+        elif request.path == "/moved":
+            request.send_response(302)
+            request.send_header("Location", "/stream")
+            request.send_header("Content-Length", "0")
             request.end_headers()
         elif request.path != "/stream":
             request.send_error(404)

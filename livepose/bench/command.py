@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from rich.console import Console
-
 from livepose.bench.accuracy import people_of, score
 from livepose.bench.arguments import LEVELS, add_arguments, budget_of, check, main_spec, sweeps_of
 from livepose.bench.contender import Clip, Contender, open_contender, read_clip
@@ -22,6 +20,7 @@ from livepose.bench.levels import (
 from livepose.bench.machine import Neighbours, machine
 from livepose.bench.report import Report, print_report, write_json, write_plot
 from livepose.bench.sweeps import SWEEPS
+from livepose.console import Printing
 from livepose.errors import EngineError
 
 PLAIN_WIDTH = 180
@@ -46,7 +45,7 @@ def bench(arguments: argparse.Namespace, command: str) -> None:
     check(arguments)
     if arguments.accuracy:
         people_of(arguments.accuracy)  # a wrong name is told before minutes of work
-    console = Console(stderr=arguments.json == "-")
+    console = Printing(stderr=arguments.json == "-")
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     report = Report(command, machine())

@@ -204,13 +204,18 @@ def _request(parts: SplitResult, name: str, timeout_s: float) -> http.client.HTT
     host = parts.netloc.rpartition("@")[2]
     url = parts._replace(netloc=host).geturl()
     request = urllib.request.Request(url)
-    logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    opener = urllib.request.build_opener()
     if parts.username is not None:
         user, password = unquote(parts.username), unquote(parts.password or "")
         basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {basic}")
-        logins.add_password(None, url, user, password)
-    opener = urllib.request.build_opener(urllib.request.HTTPDigestAuthHandler(logins))
+        logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        logins.add_password(None, f"{parts.scheme}://{host}/", user, password)
+        digest = urllib.request.HTTPDigestAuthHandler(logins)
+        # Of the six retries that it allows two are left, for the URL and where that leads: cameras
+        # lock out who tries often.
+        digest.retried = 4  # type: ignore[attr-defined]
+        opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(logins), digest)
     try:
         response = opener.open(request, timeout=timeout_s)
     except HTTPError as error:

@@ -9,7 +9,8 @@ LATE_S = 0.2
 """What is later than that, after a pause or on a slow machine, is not caught up with."""
 
 LONGEST_S = 0.8
-"""No frame is waited for longer: whoever quits waits for that too."""
+"""No frame is waited for longer, and all that follow come as much sooner: whoever quits waits for
+that too."""
 
 
 class Paced:
@@ -33,7 +34,11 @@ class Paced:
         now_s = time.monotonic()
         if self._start_s is None or now_s - frame.time_s > self._start_s + LATE_S:
             self._start_s = now_s - frame.time_s
-        time.sleep(min(max(self._start_s + frame.time_s - now_s, 0), LONGEST_S))
+        wait_s = max(self._start_s + frame.time_s - now_s, 0)
+        if wait_s > LONGEST_S:
+            self._start_s -= wait_s - LONGEST_S
+            wait_s = LONGEST_S
+        time.sleep(wait_s)
         return replace(frame, captured_s=time.monotonic())
 
     def close(self) -> None:

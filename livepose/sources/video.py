@@ -97,7 +97,9 @@ class VideoSource:
     def _check_length(self) -> None:
         """Say so where the rest is missing: of a download that broke off, for one."""
         length_s, last_s = self.info.duration_s, self._last_s
-        if not length_s or last_s is None or last_s + _MISSING_S > length_s or self._told:
+        if not length_s or last_s is None or self._told:
+            return
+        if last_s + max(_MISSING_S, 2 / (self.info.fps or _FPS_IF_UNKNOWN)) > length_s:
             return
         self._told = True
         log.warning("%s: its pictures end after %.1f of %.1f s", self._name, last_s, length_s)

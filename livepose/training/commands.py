@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from livepose.cli import Parser
+from livepose.console import Printing
 from livepose.errors import EngineError, UsageError
 from livepose.estimator import PoseEstimator
 from livepose.finder import Finder
@@ -129,7 +130,7 @@ def evaluate_model(words: list[str]) -> None:
         print(json.dumps({spec: s.as_dict() for spec, s in scored.items()}, indent=2))
         return
     for spec, scores in scored.items():
-        print_scores(Console(), spec, scores)
+        print_scores(Printing(), spec, scores)
     if arguments.plot:
         poses = {spec: s for spec, s in scored.items() if isinstance(s, Scores)}
         if not poses:
