@@ -109,9 +109,8 @@ def open_contender(spec: Spec) -> Contender:
     if spec.engine == "tensorrt" and spec.null_s is None:
         from livepose.runtime.build import build_engine
 
-        build_engine(
-            suited_model(spec.model, spec.engine, spec.device), spec.device, spec.precision
-        )
+        model = suited_model(spec.model, spec.engine, spec.device, spec.precision)
+        build_engine(model, spec.device, spec.precision)
     start_s = time.perf_counter()
     model, engine = load(spec)
     loaded_s = time.perf_counter()

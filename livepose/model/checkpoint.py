@@ -37,7 +37,7 @@ def read(path: Path) -> Any:
     except FileNotFoundError:
         raise ModelError(f"{path}: no such checkpoint") from None
     except UNREADABLE as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        reason = first_line(e)
         raise ModelError(f"{path}: not a checkpoint that can be read safely ({reason})") from e
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from livepose.errors import EngineError, ModelError
+from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model, int8_file
 from livepose.runtime.base import EngineInfo, check_crops
 from livepose.runtime.hardware import physical_cores
@@ -58,7 +58,7 @@ class OnnxEngine:
         try:
             (answer,) = self._session.run(None, {"crops": crops})
         except self._failures as e:
-            raise EngineError(f"ONNX Runtime failed: {str(e).splitlines()[0]}") from e
+            raise EngineError(f"ONNX Runtime failed: {first_line(e)}") from e
         return np.asarray(answer)
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except Exception as e:
         # Its library raises what it likes when it does not fit the system.
-        reason = str(e).strip().splitlines()[0] if str(e) else type(e).__name__
+        reason = first_line(e)
         raise EngineError(
             f"onnxruntime cannot be imported ({reason}): pip install --force-reinstall onnxruntime"
         ) from e

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from livepose.errors import EngineError, ModelError
+from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model, int8_file
 from livepose.runtime.base import EngineInfo, check_crops
 
@@ -83,7 +83,7 @@ def import_openvino() -> Any:
         import openvino
     except Exception as e:
         # Its libraries raise RuntimeError or OSError when they do not fit the system.
-        reason = str(e).strip().splitlines()[0] if str(e) else type(e).__name__
+        reason = first_line(e)
         raise EngineError(f"openvino cannot be imported ({reason}): pip install openvino") from e
     finally:
         if hide:

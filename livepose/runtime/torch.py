@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from livepose.errors import EngineError, ModelError
+from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model
 from livepose.runtime.base import DEVICE_STAGES, EngineInfo, check_crops
 
@@ -90,7 +90,7 @@ class TorchEngine:
                 return np.concatenate([self._run_on_cuda(part) for part in parts])
         except RuntimeError as e:
             # CUDA's errors and lack of memory are RuntimeErrors too.
-            raise EngineError(f"torch failed: {str(e).splitlines()[0]}") from e
+            raise EngineError(f"torch failed: {first_line(e)}") from e
 
     def close(self) -> None:
         if self._stream is not None and self._buckets:
@@ -234,7 +234,7 @@ def load_weights(model: Model) -> "StackedHourglass":
     except (KeyError, TypeError, ValueError, RuntimeError) as e:
         raise ModelError(
             f"{model.path}: its weights are not of the `network` on its card "
-            f"({str(e).splitlines()[0]}); use --engine onnx"
+            f"({first_line(e)}); use --engine onnx"
         ) from e
     return network.eval()
 

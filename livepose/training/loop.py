@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from livepose.errors import ModelError, OutputError, UsageError
+from livepose.errors import ModelError, OutputError, UsageError, first_line
 from livepose.model.checkpoint import load_checkpoint, save_checkpoint
 from livepose.model.from_onnx import open_network, restore_norms
 from livepose.model.graph import PoseGraph, normalise
@@ -264,7 +264,7 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError as e:
-        raise UsageError(f"device {name!r}: {str(e).splitlines()[0]}") from e
+        raise UsageError(f"device {name!r}: {first_line(e)}") from e
 
 
 def load_mixture(specs: tuple[str, ...]) -> tuple[list[PoseSet], list[float]]:
