@@ -233,8 +233,14 @@ HANDS: Final = (
     ((-0.1, 0.25), (-0.58, -0.33), (0.12, 0.4)),
     ((0.2, 0.5), (-0.1, 0.35), (0.05, 0.4)),
 )
-"""Where a wrist may be, metres from the thorax: outwards, up, forward. Before the chest, before
-the face, in the lap or at the hip, and raised at the side."""
+"""Where a wrist may be, body heights from the thorax: outwards, up, forward. Before the chest,
+before the face, in the lap or at the hip, and raised at the side."""
+
+MEETING: Final = 0.3
+"""Share of the speakers whose hands meet,"""
+
+SKINLIKE: Final = 0.15
+"""and of those whose shirt has the hue of their skin."""
 
 
 def _gesture(rng: Rng, build: Build, side: int) -> tuple[Vec, Vec]:
@@ -244,7 +250,21 @@ def _gesture(rng: Rng, build: Build, side: int) -> tuple[Vec, Vec]:
         down = rng.normal(0, 0.12, (2, 3))
         return unit(HANGING[side] + down[0]), unit(FOREARMS[side] + down[1])
     place = HANDS[rng.choice(len(HANDS), p=(0.35, 0.25, 0.25, 0.15))]
-    wrist = np.array([rng.uniform(*span) for span in place]) * (out, 1, 1) * build.height
+    wrist = np.array([rng.uniform(*span) for span in place]) * (out, 1, 1)
+    return _to(rng, build, side, wrist)
+
+
+def _together(rng: Rng, build: Build) -> list[tuple[Vec, Vec]]:
+    """The same of both arms: hands that meet before chest or chin, as of one who claps or asks."""
+    middle = np.array((rng.normal(0, 0.04), rng.uniform(-0.2, 0.12), rng.uniform(0.16, 0.34)))
+    apart = rng.uniform(0.015, 0.07)
+    wrists = [middle + (OUT[side] * apart, *rng.normal(0, 0.015, 2)) for side in (0, 1)]
+    return [_to(rng, build, side, wrists[side]) for side in (0, 1)]
+
+
+def _to(rng: Rng, build: Build, side: int, wrist: Vec) -> tuple[Vec, Vec]:
+    """Directions of upper arm and forearm that bring a wrist there, in body heights."""
+    out, wrist = OUT[side], wrist * build.height
     shoulder = np.array([out * 0.172 * build.shoulders * build.height, 0, 0])
     elbow_to = np.array([out * rng.uniform(0.2, 1.2), -1, rng.uniform(-0.5, 0.2)])
     size = build.height * build.arms
@@ -257,7 +277,8 @@ def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8,
     """
     build = random_build(rng)
     for _ in range(8):
-        arms = [_gesture(rng, build, side) for side in (0, 1)]
+        meet = rng.random() < MEETING
+        arms = _together(rng, build) if meet else [_gesture(rng, build, s) for s in (0, 1)]
         stance = Stance(
             root=rotation(rng.normal(0, 0.35), rng.normal(0.03, 0.1), rng.normal(0, 0.06)),
             chest=rotation(rng.normal(0, 0.15), rng.normal(0.05, 0.1), rng.normal(0, 0.08)),
@@ -268,7 +289,13 @@ def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8,
         body = pose_body(build, stance)
         if not _buried(body):
             break
-    body = replace(body, fingers=unit(body.fingers + rng.normal(0, 0.35, (2, 3))))
+    raised = np.array((0, rng.uniform(0.3, 2), 0)) if meet else np.zeros(3)
+    body = replace(body, fingers=unit(body.fingers + raised + rng.normal(0, 0.35, (2, 3))))
+    look = random_look(rng)
+    if rng.random() < SKINLIKE:
+        skin = np.array(look.skin)
+        shirt = rng.uniform(0.6, 1.2) * (skin.mean() + (skin - skin.mean()) * rng.uniform(0.7, 3))
+        look = replace(look, shirt=tuple(np.clip(shirt, 12, 250).tolist()), pattern="plain")
     picture = anything(rng, size_wh)
     width, height = size_wh
     # The picture ends somewhere between the ribs and just below the hips.
@@ -278,5 +305,5 @@ def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8,
     across = width * np.clip(rng.normal(0.5, 0.1), 0.3, 0.7) - metre_px * body.joints[7, 0]
     eye = width / 2, height / 2
     camera = Camera((float(across), metre_px * top), metre_px, float(rng.uniform(1.2, 4)), eye)
-    joints = draw_figure(picture, body, random_look(rng), camera, random_light(rng))
+    joints = draw_figure(picture, body, look, camera, random_light(rng))
     return develop(rng, picture), joints
