@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from livepose.crops import shrink
 from livepose.runtime import Engine
 
 SURE = 0.12
@@ -54,11 +55,10 @@ def letterbox(
     height, width = image_bgr.shape[:2]
     scale = size / max(width, height)
     wh = max(1, round(width * scale)), max(1, round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     left, top = (size - wh[0]) // 2, (size - wh[1]) // 2
     out = np.zeros((size, size, 3), np.uint8)
     place = out[top : top + wh[1], left : left + wh[0]]
-    cv2.cvtColor(cv2.resize(image_bgr, wh, interpolation=how), cv2.COLOR_BGR2RGB, place)
+    cv2.cvtColor(shrink(image_bgr, wh), cv2.COLOR_BGR2RGB, place)
     return out, scale, (left, top)
 
 
