@@ -23,16 +23,16 @@ STRANGE = 45.0
 def colours_of(frame_bgr: npt.NDArray[np.uint8], pose: Pose) -> Colours:
     """Mean colours of the parts of the body that the pose shows, from frame uint8 [H, W, 3]."""
     out = np.full((3, 3), np.nan, np.float32)
-    for i, (joints, points) in enumerate(PARTS):
-        if (pose.scores[joints] < SEEN).any():
-            continue
-        x, y = np.rint(points @ pose.joints_xy[joints]).astype(int).T
-        height, width = frame_bgr.shape[:2]
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        if inside.sum() * 2 < len(points):
-            continue
-        pixels = frame_bgr[y[inside], x[inside]][None].astype(np.float32) / 255
-        out[i] = cv2.cvtColor(pixels, cv2.COLOR_BGR2Lab)[0].mean(axis=0)
+    x, y = np.rint(POINTS @ pose.joints_xy).astype(int).T
+    height, width = frame_bgr.shape[:2]
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    pixels = frame_bgr[np.where(inside, y, 0), np.where(inside, x, 0)]
+    lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_BGR2Lab)[0]
+    unseen = pose.scores < SEEN
+    for i, (joints, part) in enumerate(PARTS):
+        here = inside[part]
+        if not unseen[joints].any() and here.sum() * 2 >= len(here):
+            out[i] = lab[part][here].mean(axis=0)
     return out
 
 
@@ -52,21 +52,34 @@ def blend(known: Colours, new: Colours, weight: float) -> Colours:
     return np.where(np.isnan(known), new, np.where(np.isnan(new), known, moved))
 
 
-def _between(names: tuple[str, ...], weights: npt.ArrayLike) -> tuple[list[int], Colours]:
-    """Joint indices [K], and float32 [P, K]: each point's place as weights of those joints."""
-    return [INDEX[name] for name in names], np.asarray(weights, np.float32)
-
-
 _INNER = (0.2, 0.4, 0.6, 0.8)
 
-PARTS = (
-    _between(("upper_neck", "head_top"), [(1 - t, t) for t in (0.3, 0.45, 0.6, 0.75, 0.9)]),
-    _between(
+_PLACES = (
+    (("upper_neck", "head_top"), [(1 - t, t) for t in (0.3, 0.45, 0.6, 0.75, 0.9)]),
+    (
         ("r_shoulder", "l_shoulder", "l_hip", "r_hip"),
         [((1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t) for s in _INNER for t in _INNER],
     ),
-    _between(
+    (
         ("r_hip", "r_knee", "l_hip", "l_knee"),
-        [(*((1 - t), t, 0, 0),) for t in _INNER] + [(*(0, 0, (1 - t), t),) for t in _INNER],
+        [(1 - t, t, 0, 0) for t in _INNER] + [(0, 0, 1 - t, t) for t in _INNER],
     ),
 )
+
+
+def _points() -> tuple[npt.NDArray[np.float32], list[tuple[list[int], slice]]]:
+    """float32 [P, 16]: each point's place as weights of the joints; and each part's joints and
+    which points are its."""
+    rows: list[npt.NDArray[np.float32]] = []
+    parts: list[tuple[list[int], slice]] = []
+    for names, weights in _PLACES:
+        joints = [INDEX[name] for name in names]
+        parts.append((joints, slice(len(rows), len(rows) + len(weights))))
+        for own in weights:
+            row = np.zeros(len(INDEX), np.float32)
+            row[joints] = own
+            rows.append(row)
+    return np.stack(rows), parts
+
+
+POINTS, PARTS = _points()

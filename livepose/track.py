@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +63,12 @@ COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
 
+@lru_cache(maxsize=64)
 def box_around(pose: Pose) -> Boxes | None:
-    """The tight box float32 [4] around the joints that were seen; None if they are too few."""
+    """The tight box float32 [4] around the joints that were seen; None if they are too few.
+
+    It is asked for dozens of times a frame, and is not to be changed.
+    """
     seen = pose.joints_xy[pose.scores >= SEEN]
     if len(seen) < 4:
         return None
@@ -93,9 +98,9 @@ def alike(a: Pose, b: Pose) -> float:
     box_a, box_b = box_around(a), box_around(b)
     if both.sum() < 4 or box_a is None or box_b is None:
         return 0.0
-    apart = np.linalg.norm(a.joints_xy - b.joints_xy, axis=1)[both]
+    x, y = (a.joints_xy - b.joints_xy)[both].T
     tolerance = 0.1 * min(size_of(box_a), size_of(box_b))
-    return float(np.exp(-((apart / tolerance) ** 2) / 2).mean())
+    return float(np.exp(-(x * x + y * y) / (2 * tolerance**2)).mean())
 
 
 @dataclass
@@ -133,13 +138,16 @@ class Track:
         seen = pose.scores >= SEEN
         if not seen.any():
             return np.inf
-        apart = np.linalg.norm(pose.joints_xy - self.joints_xy, axis=1)[seen]
-        away = float(np.median(apart)) / size_of(self.box)
+        x, y = (pose.joints_xy - self.joints_xy)[seen].T
+        apart = np.sort(np.hypot(x, y))
+        middle = (len(apart) - 1) // 2, len(apart) // 2  # np.median takes three times as long
+        away = float(apart[middle[0]] + apart[middle[1]]) / 2 / size_of(self.box)
+        far = away > FAR + WIDER * self.missed and not self.in_place(pose)
+        if far and not self.comes_in(pose):
+            return np.inf
         strange = unlike(self.colours, colours)
         most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
-        far = away > FAR + WIDER * self.missed and not self.in_place(pose)
-        unlikely = far or (strange > most and not alone)
-        if unlikely and not self.comes_in(pose):
+        if strange > most and not alone and not self.comes_in(pose):
             return np.inf
         return away + strange + (ABSENT if self.missed or self.hidden else 0.0)
 
