@@ -24,6 +24,11 @@ COUNTED = 8
 """A pose's score is the mean of its best-scored joints, this many: half a body is a person."""
 
 
+FAINT = 0.03
+"""Mean score of people who are crossed out (`crossed_out` on a model's card) below which the
+`Tracker` trusts it."""
+
+
 class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
 
@@ -77,7 +82,8 @@ class PoseEstimator:
         self._build: BackgroundBuild | None = None
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
-        self._tracker = Tracker(max_people)
+        answered = self.model.card.get("crossed_out", {}).get("mean_score", 1.0)
+        self._tracker = Tracker(max_people, trusted=answered < FAINT)
 
     def estimate(
         self,
@@ -191,7 +197,7 @@ class PoseEstimator:
         joints = self.engine.run(cut)
         xy = crops.to_frame(joints[..., :2], squares, self.model.size)
         scores = joints[..., 2]
-        best = np.sort(scores, axis=1)[:, -COUNTED:].mean(axis=1)
+        best = best_scores(scores)
         return [
             Pose(joints_xy, joint_scores, box, float(score))
             for joints_xy, joint_scores, box, score in zip(
@@ -220,6 +226,11 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
         opened = open_engine(model, engine, "cpu", precision)
     opened.warm_up()
     return Finder(opened, model.size)
+
+
+def best_scores(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of poses with joint scores float32 [N, 16]: each one's score, float32 [N]."""
+    return np.asarray(np.sort(scores, axis=1)[:, -COUNTED:].mean(axis=1), np.float32)
 
 
 def check_frame(frame_bgr: npt.NDArray[np.uint8]) -> None:

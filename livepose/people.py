@@ -13,7 +13,17 @@ import numpy as np
 from livepose.clothes import Colours, blend
 from livepose.finder import iou
 from livepose.pose import Pose
-from livepose.track import BEHIND, MOMENT, Boxes, Track, alike, box_around, overlap
+from livepose.track import (
+    BEHIND,
+    MOMENT,
+    STRANGER,
+    STRANGER_STILL,
+    Boxes,
+    Track,
+    alike,
+    box_around,
+    overlap,
+)
 
 Find = Callable[[], Boxes]
 """Boxes of the people in the current frame, best first."""
@@ -64,6 +74,9 @@ SAME = 0.5
 BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
+
+TWIN = 0.8
+"""The same with a model that is believed."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -118,10 +131,16 @@ camera was unplugged, the view paused, or it is another video."""
 
 
 class Tracker:
-    """Follows people from frame to frame. Ids rise from 1 and are never handed on."""
+    """Follows people from frame to frame. Ids rise from 1 and are never handed on.
 
-    def __init__(self, max_people: int) -> None:
+    trusted: whether the model is believed of who stands behind others, because it hardly ever
+    answers who is crossed out.
+    """
+
+    def __init__(self, max_people: int, trusted: bool = False) -> None:
         self.max_people = max_people
+        self._beside = TWIN if trusted else BESIDE
+        self._stranger = STRANGER_STILL if trusted else STRANGER
         self._tracks: list[Track] = []
         self._next_id = 1
         self._frames = 0
@@ -227,11 +246,11 @@ class Tracker:
         others = [
             pose
             for pose in distinct([pose for _, pose in seen], KEPT, len(seen))
-            if all(alike(pose, body) < BESIDE for body in bodies)
+            if all(alike(pose, body) < self._beside for body in bodies)
         ]
         colours = [wear(pose) for pose in others]
         theirs = one_to_one(
-            (self._tracks[i].cost(pose, worn), i, j)
+            (self._tracks[i].cost(pose, worn, stranger=self._stranger), i, j)
             for i in lost
             for j, (pose, worn) in enumerate(zip(others, colours, strict=True))
             if pose.score >= PARTLY or i in partly
@@ -282,7 +301,7 @@ class Tracker:
         # Who is alone and in sight stays the same person when the light is switched on.
         alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
         return one_to_one(
-            (track.cost(pose, worn, alone), i, j)
+            (track.cost(pose, worn, alone, self._stranger), i, j)
             for i, track in enumerate(self._tracks)
             for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
         )

@@ -29,6 +29,10 @@ WIDER = 0.03
 STRANGER = 0.4
 """Colours that are so much `unlike` are another person's."""
 
+STRANGER_STILL = 0.55
+"""The same with a model that is believed of who stands behind others: they are found between them,
+with colours of both."""
+
 CLOSE = 0.1
 """Body sizes from where somebody was expected who was seen a frame ago: they are that person,
 with colours up to twice as strange. Colours are mixed while one person passes another."""
@@ -130,7 +134,9 @@ class Track:
         """The person as they should be seen next; such a pose has no score of its own."""
         return Pose(self.joints_xy, self.scores, self.box, 0.0, self.id)
 
-    def cost(self, pose: Pose, colours: Colours, alone: bool = False) -> float:
+    def cost(
+        self, pose: Pose, colours: Colours, alone: bool = False, stranger: float = STRANGER
+    ) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
         how unlike their colours are. Infinite where it is too far away or, unless there is
         nobody else, too unlike; neither counts for who is coming into the picture.
@@ -146,7 +152,7 @@ class Track:
         if far and not self.comes_in(pose):
             return np.inf
         strange = unlike(self.colours, colours)
-        most = STRANGER if self.missed or away > CLOSE else 2 * STRANGER
+        most = stranger if self.missed or away > CLOSE else 2 * stranger
         if strange > most and not alone and not self.comes_in(pose):
             return np.inf
         return away + strange + (ABSENT if self.missed or self.hidden else 0.0)

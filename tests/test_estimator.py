@@ -1,11 +1,14 @@
 """The Python interface with the released model, on the synthetic figure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import livepose
 from livepose import Pose, PoseEstimator
 from livepose.errors import ModelError, UsageError
+from livepose.models import find_model
 from livepose.synthetic import SyntheticScene
 
 
@@ -95,3 +98,17 @@ def test_wrong_settings() -> None:
         PoseEstimator("nosuch")
     with pytest.raises(AttributeError, match="nosuch"):
         livepose.nosuch  # noqa: B018
+
+
+def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others() -> None:
+    """By its card; one without that figure is not trusted."""
+    model, scene = find_model("small"), SyntheticScene((640, 480), people=4, seed=0)
+    people = {}
+    for answered in (None, 0.5, 0.0):
+        about = {} if answered is None else {"crossed_out": {"mean_score": answered}}
+        cards = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
+        with PoseEstimator(replace(model, card=cards), precision="fp32") as estimator:
+            frames = [scene.render_crowd(i / 30)[0] for i in range(24)]
+            poses = [estimator.track(frame, i / 30) for i, frame in enumerate(frames)]
+        people[answered] = sum(map(len, poses))
+    assert people[None] == people[0.5] < people[0.0]

@@ -300,6 +300,12 @@ def test_train_eval_export_commands(
     assert card["calibrated_on"] == [spec]
     counted = sum(row[2] for row in card["scores"][spec]["reliability"])
     assert counted == 12 * 16
+    assert main(["export", str(onnx), "--crossed-out", "behind:12"]) == 0
+    about = json.loads(onnx.with_suffix(".json").read_text())["crossed_out"]
+    assert (about["data"], about["people"]) == (["behind:12"], 3)  # every fourth is alone
+    assert about["answered"] in (0, 0.3333, 0.6667, 1)
+    assert 0 <= about["mean_score"] <= 1
+    assert main(["export", str(onnx), "--crossed-out", spec]) == 2  # there nobody is
     capsys.readouterr()
     for model in (checkpoint, str(onnx)):
         assert main(["eval", spec, "--model", model, "--json", "--precision", "fp32"]) == 0

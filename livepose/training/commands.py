@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,8 +18,9 @@ from rich.table import Table
 from livepose.cli import Parser
 from livepose.console import Printing
 from livepose.errors import EngineError, UsageError
-from livepose.estimator import PoseEstimator
+from livepose.estimator import PoseEstimator, best_scores
 from livepose.finder import Finder
+from livepose.people import FOUND
 from livepose.skeleton import GROUPS
 
 try:
@@ -39,7 +41,7 @@ from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig, read_settings
 from livepose.training.datasets import read_once
-from livepose.training.evaluate import Scores, evaluate, torch_runner, true_crops
+from livepose.training.evaluate import Scores, evaluate, predict, torch_runner, true_crops
 from livepose.training.finder import pictures_of
 from livepose.training.finder_trainer import (
     FinderScores,
@@ -191,16 +193,20 @@ def export(words: list[str]) -> None:
     output = Path(arguments.output or arguments.checkpoint)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
-    for spec in (*arguments.calibrate, *arguments.int8, *arguments.score):
+    for spec in (*arguments.calibrate, *arguments.int8, *arguments.crossed_out, *arguments.score):
         read_once(spec)  # what cannot be read is told before minutes of work
     if Path(arguments.checkpoint) != output:
         export_checkpoint(arguments, output)
-    elif not arguments.int8:
-        raise UsageError(f"{output} is exported already: give a checkpoint, or --int8 SPEC")
+    elif not arguments.int8 and not arguments.crossed_out:
+        raise UsageError(
+            f"{output} is exported already: give a checkpoint, --int8 SPEC or --crossed-out SPEC"
+        )
     elif arguments.mix or arguments.calibrate:
         raise UsageError(f"{output} is exported already: --mix and --calibrate want a checkpoint")
     if arguments.int8:
         export_quantised(arguments, output)
+    if arguments.crossed_out:
+        count_answers(arguments.crossed_out, output)
 
 
 def export_checkpoint(arguments: argparse.Namespace, output: Path) -> None:
@@ -267,6 +273,26 @@ def export_quantised(arguments: argparse.Namespace, output: Path) -> None:
     }
     card_path = add_to_card(output, {"int8": about})
     print(f"wrote {path} and {card_path}; half its joints are within {apart_px:.2f} px of fp32's")
+
+
+def count_answers(specs: list[str], output: Path) -> None:
+    """Onto the card: how many people who are crossed out the model takes for somebody, and their
+    mean score."""
+    everybody = [person for spec in specs for person in read_once(spec).people]
+    people = [person for person in everybody if (person.joints[:, 2] < 0).all()]
+    if not people:
+        raise UsageError(f"--crossed-out {' '.join(specs)}: nobody there is nobody; try behind:400")
+    model = find_model(str(output))
+    with closing(open_engine(model, precision="fp32")) as engine:
+        scores = predict(engine.run, model.size, people)[..., 2]
+    each = best_scores(scores)
+    answered, mean = float((each >= FOUND).mean()), float(each.mean())
+    about = {"data": specs, "people": len(people), "answered": round(answered, 4)}
+    card_path = add_to_card(output, {"crossed_out": about | {"mean_score": round(mean, 4)}})
+    print(
+        f"wrote {card_path}; of {len(people)} who are crossed out {answered:.1%} are taken for "
+        f"somebody, mean score {mean:.3f}"
+    )
 
 
 def train_parser() -> Parser:
@@ -371,6 +397,14 @@ def export_parser() -> Parser:
         metavar="MODEL",
         help="export the mean of its weights and those of this released name, .onnx or .pt, which "
         "it was trained on from or beside; may be repeated",
+    )
+    parser.add_argument(
+        "--crossed-out",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="note on the card whether it takes who is crossed out (behind:400) for somebody; "
+        "where it does not, more of who stands behind others is believed; may be repeated",
     )
     parser.add_argument("--note", default="", help="a line for the card")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
