@@ -48,17 +48,15 @@ def halvings(side: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def shrink(image: npt.NDArray[np.uint8], size_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """uint8 [H, W, 3] resized: halved as often as whole pixels allow, then bilinear.
 
-    That is what the networks are trained on, and up to 20 times as fast as averages over areas
-    that are no whole pixels.
+    The networks are trained on bilinear crops, and averages over areas that are no whole pixels
+    take several times as long.
     """
-    (height, width), step = image.shape[:2], 2
-    sides = ((width, size_wh[0]), (height, size_wh[1]))
-    while all(side % step == 0 and side >= step * wanted for side, wanted in sides):
-        step *= 2
-    step //= 2
-    if step > 1:
-        halved = (width // step, height // step)
-        image = cv2.resize(image, halved, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    while True:
+        (height, width), (to_width, to_height) = image.shape[:2], size_wh
+        if width % 2 or height % 2 or width < 2 * to_width or height < 2 * to_height:
+            break
+        half = width // 2, height // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 

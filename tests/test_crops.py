@@ -59,7 +59,8 @@ def test_a_large_square_is_halved_before_it_is_sampled_and_nothing_moves(side: i
     expected = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
     assert np.abs(crop - expected).mean() < 1
     assert np.abs(crop - expected).max() <= 8
-    assert abs((crop - expected).mean()) < 0.5
+    # Each halving rounds halves up: an eighth on average.
+    assert abs((crop - expected).mean()) < 0.15 + 0.125 * np.log2(step)
 
 
 def test_fine_stripes_of_a_large_square_become_grey() -> None:
