@@ -46,18 +46,20 @@ def halvings(side: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def shrink(image: npt.NDArray[np.uint8], size_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3] resized: halved as often as whole pixels allow, then bilinear.
+    """uint8 [H, W, 3] resized: halved as often as whole pixels allow, then bilinear, or by areas
+    where sides are odd while they are twice as large as wanted or more.
 
     The networks are trained on bilinear crops, and averages over areas that are no whole pixels
     take several times as long.
     """
-    while True:
-        (height, width), (to_width, to_height) = image.shape[:2], size_wh
-        if width % 2 or height % 2 or width < 2 * to_width or height < 2 * to_height:
-            break
-        half = width // 2, height // 2
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    height, width = image.shape[:2]
+    while (large := width >= 2 * size_wh[0] and height >= 2 * size_wh[1]) and not (
+        width % 2 or height % 2
+    ):
+        width, height = width // 2, height // 2
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    how = cv2.INTER_AREA if large else cv2.INTER_LINEAR
+    return cv2.resize(image, size_wh, interpolation=how)  # type: ignore[return-value]
 
 
 def cut(image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int) -> npt.NDArray[np.uint8]:

@@ -64,11 +64,19 @@ def test_a_large_square_is_halved_before_it_is_sampled_and_nothing_moves(side: i
 
 
 def test_fine_stripes_of_a_large_square_become_grey() -> None:
-    """Sampled without halving they would be stripes of another width."""
+    """Sampled without halving they would vanish."""
     image = np.zeros((512, 512, 3), np.uint8)
-    image[:, ::2] = 255
+    image[:, ::4] = 255
     crop = crops.cut(image, np.array([[0, 0, 512]]), 128)
-    assert np.abs(crop.astype(int) - 128).max() <= 1
+    assert np.abs(crop.astype(int) - 64).max() <= 1
+
+
+@pytest.mark.parametrize("size_wh", [(1920, 1080), (1919, 1079), (1366, 768), (1000, 999)])
+def test_shrinking_averages_noise_away_for_odd_sides_too(size_wh: tuple[int, int]) -> None:
+    noise = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    small = 192, round(192 * size_wh[1] / size_wh[0])
+    area = cv2.resize(noise, small, interpolation=cv2.INTER_AREA)
+    assert crops.shrink(noise, small).std() < 1.6 * area.std()
 
 
 def test_channels_become_rgb_and_outside_is_black() -> None:

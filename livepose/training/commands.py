@@ -40,7 +40,7 @@ from livepose.runtime.choice import suited_model
 from livepose.runtime.selftest import make_selftest
 from livepose.training.calibrate import calibrate
 from livepose.training.config import TrainConfig, read_settings
-from livepose.training.datasets import read_once
+from livepose.training.datasets import Person, read_once
 from livepose.training.evaluate import Scores, evaluate, predict, torch_runner, true_crops
 from livepose.training.finder import pictures_of
 from livepose.training.finder_trainer import (
@@ -188,13 +188,15 @@ def print_scores(console: Console, title: str, scores: Scores | FinderScores | F
 
 
 def export(words: list[str]) -> None:
-    """Write the ONNX file and its card, or its INT8 variant, or both."""
+    """Write the ONNX file and its card, its INT8 variant, or what it makes of the crossed out."""
     arguments = export_parser().parse_args(words)
     output = Path(arguments.output or arguments.checkpoint)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
     for spec in (*arguments.calibrate, *arguments.int8, *arguments.crossed_out, *arguments.score):
         read_once(spec)  # what cannot be read is told before minutes of work
+    if arguments.crossed_out:
+        crossed_out(arguments.crossed_out)
     if Path(arguments.checkpoint) != output:
         export_checkpoint(arguments, output)
     elif not arguments.int8 and not arguments.crossed_out:
@@ -278,11 +280,10 @@ def export_quantised(arguments: argparse.Namespace, output: Path) -> None:
 def count_answers(specs: list[str], output: Path) -> None:
     """Onto the card: how many people who are crossed out the model takes for somebody, and their
     mean score."""
-    everybody = [person for spec in specs for person in read_once(spec).people]
-    people = [person for person in everybody if (person.joints[:, 2] < 0).all()]
-    if not people:
-        raise UsageError(f"--crossed-out {' '.join(specs)}: nobody there is nobody; try behind:400")
+    people = crossed_out(specs)
     model = find_model(str(output))
+    if model.card.get("task", "pose") != "pose":
+        raise UsageError(f"--crossed-out: {output} is no pose model")
     with closing(open_engine(model, precision="fp32")) as engine:
         scores = predict(engine.run, model.size, people)[..., 2]
     each = best_scores(scores)
@@ -293,6 +294,15 @@ def count_answers(specs: list[str], output: Path) -> None:
         f"wrote {card_path}; of {len(people)} who are crossed out {answered:.1%} are taken for "
         f"somebody, mean score {mean:.3f}"
     )
+
+
+def crossed_out(specs: list[str]) -> list[Person]:
+    """Those of the data sets who have no joint in the picture."""
+    everybody = [person for spec in specs for person in read_once(spec).people]
+    people = [person for person in everybody if (person.joints[:, 2] < 0).all()]
+    if not people:
+        raise UsageError(f"--crossed-out {' '.join(specs)}: nobody there is nobody; try behind:400")
+    return people
 
 
 def train_parser() -> Parser:
@@ -362,7 +372,9 @@ def export_parser() -> Parser:
         description="Writes a checkpoint's averaged weights as NAME.onnx with a model card.",
     )
     parser.add_argument(
-        "checkpoint", help="checkpoint.pt of a run folder; with --int8 also an exported NAME.onnx"
+        "checkpoint",
+        help="checkpoint.pt of a run folder; with --int8 or --crossed-out also an exported "
+        "NAME.onnx",
     )
     parser.add_argument("output", metavar="NAME.onnx", nargs="?")
     parser.add_argument(
