@@ -193,7 +193,7 @@ def export(words: list[str]) -> None:
     output = Path(arguments.output or arguments.checkpoint)
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: the exported model's name ends in .onnx")
-    for spec in (*arguments.calibrate, *arguments.int8, *arguments.crossed_out, *arguments.score):
+    for spec in (*arguments.calibrate, *arguments.int8, *arguments.score):
         read_once(spec)  # what cannot be read is told before minutes of work
     if arguments.crossed_out:
         crossed_out(arguments.crossed_out)
