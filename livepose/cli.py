@@ -24,9 +24,9 @@ STARTED_S = time.monotonic()
 
 COMMANDS = {
     "bench": ("livepose.bench.command:main", "measure latency"),
-    "train": ("livepose.training.commands:train", "train the network"),
-    "eval": ("livepose.training.commands:evaluate_model", "score a model on labelled people"),
-    "export": ("livepose.training.commands:export", "a checkpoint to NAME.onnx and its card"),
+    "train": ("livepose.training.train_command:train", "train the network"),
+    "eval": ("livepose.training.eval_command:evaluate_model", "score a model on labelled people"),
+    "export": ("livepose.training.export_command:export", "a checkpoint to NAME.onnx and its card"),
     "doctor": ("livepose.doctor:main", "what is there, what is missing, and how to get it"),
     "build": ("livepose.runtime.build:main", "a model's TensorRT engine for this GPU"),
     "import": ("livepose.model.import_command:main", "a public checkpoint to NAME.onnx"),

@@ -92,7 +92,7 @@ def test_an_unknown_name_is_said(machine: Path) -> None:
 def test_eval_scores_the_model_that_would_run(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands = pytest.importorskip("livepose.training.commands")
+    commands = pytest.importorskip("livepose.training.eval_command")
     opened = []
 
     def open_engine(model: models.Model, *words: str) -> SimpleNamespace:

@@ -18,9 +18,10 @@ torch = pytest.importorskip("torch")
 from livepose.model.finder import MAPS, UNIT_PX, FinderGraph, box_loss, decode_boxes  # noqa: E402
 from livepose.model.hourglass import HourglassConfig, StackedHourglass  # noqa: E402
 from livepose.training.augment import Augmentation  # noqa: E402
-from livepose.training.commands import evaluate_model, export  # noqa: E402
 from livepose.training.config import TrainConfig  # noqa: E402
 from livepose.training.datasets import load_set  # noqa: E402
+from livepose.training.eval_command import evaluate_model  # noqa: E402
+from livepose.training.export_command import export  # noqa: E402
 from livepose.training.finder import (  # noqa: E402
     FinderLoader,
     View,

@@ -16,9 +16,9 @@ from livepose.model import export_int8 as int8
 from livepose.models import Model, find_model, is_made_from, released_models, variant_path
 from livepose.runtime import open_engine
 from livepose.synthetic.chance import random_figure
-from livepose.training import commands
-from livepose.training.commands import export
+from livepose.training import export_command
 from livepose.training.datasets import Person
+from livepose.training.export_command import export
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         export([str(model.path), "--int8", "nothing"])
 
 
+def test_an_exported_model_is_scored_again(tmp_path: Path) -> None:
+    model = copy_of_released(tmp_path)
+    before = model.card["scores"]
+    export([str(model.path), "--score", "synthetic:4"])
+    card = json.loads(model.path.with_suffix(".json").read_text())
+    assert card["scores"].pop("synthetic:4")["people"] == 4
+    assert card["scores"] == before and card["selftest"] == model.card["selftest"]
+
+
 def test_every_data_set_is_calibrated_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are few more than are wanted."""
     model = copy_of_released(tmp_path)
@@ -136,10 +145,10 @@ def test_every_data_set_is_calibrated_on(tmp_path: Path, monkeypatch: pytest.Mon
         chosen.extend(person.name for person in people)
         raise UsageError("enough")
 
-    monkeypatch.setattr(commands, "CALIBRATION", 4)
-    monkeypatch.setattr(commands, "true_crops", crops_of)
+    monkeypatch.setattr(export_command, "CALIBRATION", 4)
+    monkeypatch.setattr(export_command, "true_crops", crops_of)
     with pytest.raises(UsageError, match="enough"):
-        commands.export([str(model.path), "--int8", "synthetic:3", "--int8", "speaker:3"])
+        export([str(model.path), "--int8", "synthetic:3", "--int8", "speaker:3"])
     assert chosen == [f"{kind} figure {i}" for kind in ("synthetic", "speaker") for i in (0, 2)]
 
 

@@ -16,8 +16,8 @@ from livepose.model.graph import PoseGraph
 from livepose.model.hourglass import HourglassConfig, StackedHourglass
 from livepose.model.mix import mixed
 from livepose.models import find_model
-from livepose.training.commands import export
 from livepose.training.config import TrainConfig
+from livepose.training.export_command import export
 
 TINY = HourglassConfig(stacks=1, width=8, depth=1, stem=(4, 4, 8), size=32)
 
