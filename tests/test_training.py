@@ -21,10 +21,10 @@ from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
 from livepose.models import find_model
 from livepose.skeleton import FLIP_ORDER
-from livepose.training.augment import Augmentation, crop_matrix, random_crop
+from livepose.training.augment import Augmentation, crop_matrix, degrade, random_crop
 from livepose.training.config import TrainConfig, read_settings
 from livepose.training.datasets import load_set
-from livepose.training.loader import BatchLoader, Mixture
+from livepose.training.loader import BatchLoader, Mixture, boxes_by_picture
 from livepose.training.loop import Trainer, load_mixture
 from livepose.training.readers_common import PoseSet
 
@@ -206,6 +206,41 @@ def test_joints_stay_on_their_pixels_under_augmentation(lsp: Path) -> None:
                 assert crop[round(y), round(x)].mean() > 120
                 checked += 1
     assert checked > 60
+
+
+def test_a_crop_of_nobody_shows_nobody_who_is_labelled() -> None:
+    """People who stand about in rooms: none is in a crop that is said to be empty."""
+    people = load_set("scene:40").people
+    everybody = boxes_by_picture([PoseSet("scene", people)])
+    how = replace(PLAIN, nobody=1.0, scale=0.1)
+    empty = 0
+    for i, person in enumerate(people):
+        rng = np.random.default_rng(i)
+        others = [p for p in people if p.image is person.image]
+        dots = np.zeros((*person.image.load().shape[:2], 3), np.uint8)
+        for other in others:
+            for x, y, state in other.joints:
+                if state > 0:
+                    cv2.circle(dots, (round(x), round(y)), 3, (255, 255, 255), -1)
+        where = everybody[person.image]
+        crop, joints = random_crop(dots, person.joints, person.box_xyxy, 64, rng, how, where)
+        if (joints == -1)[:, 2].all():
+            empty += 1
+            assert not crop.any()
+    assert empty > 20
+
+
+def test_motion_blur_moves_nothing() -> None:
+    dot = np.zeros((65, 65, 3), np.uint8)
+    dot[32, 32] = 255
+    moved = []
+    for seed in range(60):
+        blurred = degrade(dot, np.random.default_rng(seed)).astype(float).sum(axis=2)
+        if np.random.default_rng(seed).integers(5) == 1:
+            y, x = np.indices(blurred.shape)
+            moved.append(np.hypot((blurred * x).sum(), (blurred * y).sum()) / blurred.sum())
+    assert len(moved) > 5
+    assert np.allclose(moved, np.hypot(32, 32), atol=0.3)
 
 
 def test_mirroring_swaps_left_and_right(lsp: Path) -> None:

@@ -81,6 +81,7 @@ class Body:
 
     joints: [16, 3] in the order of `skeleton.JOINTS`. waist: [3].
     pelvis, chest, head: [3, 3] rotations. toes, fingers: [2, 3] directions of feet and hands.
+    rolls: [2] angles of the palms about their fingers, in radians; 0 with the thumbs forward.
     """
 
     build: Build
@@ -91,6 +92,7 @@ class Body:
     head: Vec
     toes: Vec
     fingers: Vec
+    rolls: Vec = field(default_factory=lambda: np.zeros(2))
 
 
 THIGH: Final = 0.43

@@ -1,5 +1,6 @@
 """People by chance: bodies, clothes, stances, light and framing for training pictures."""
 
+from colorsys import hsv_to_rgb
 from dataclasses import replace
 from typing import Final
 
@@ -239,8 +240,11 @@ before the face, in the lap or at the hip, and raised at the side."""
 MEETING: Final = 0.3
 """Share of the speakers whose hands meet,"""
 
-SKINLIKE: Final = 0.15
-"""and of those whose shirt has the hue of their skin."""
+SKINLIKE: Final = 0.1
+"""of those whose shirt has the hue of their skin,"""
+
+LOUD: Final = 0.35
+"""and of those whose shirt has another loud colour: on one, networks take sleeves for hands."""
 
 
 def _gesture(rng: Rng, build: Build, side: int) -> tuple[Vec, Vec]:
@@ -271,6 +275,23 @@ def _to(rng: Rng, build: Build, side: int, wrist: Vec) -> tuple[Vec, Vec]:
     return reach(shoulder, wrist, elbow_to, (UPPER_ARM * size, FOREARM * size))
 
 
+def _dressed(rng: Rng, look: Look) -> Look:
+    """The same person, perhaps in a shirt of one colour that misleads, mostly with full sleeves."""
+    kind = rng.random()
+    if kind < SKINLIKE:
+        skin = np.array(look.skin)
+        shirt = rng.uniform(0.6, 1.2) * (skin.mean() + (skin - skin.mean()) * rng.uniform(0.7, 3))
+    elif kind < SKINLIKE + LOUD:
+        loud = hsv_to_rgb(rng.random(), rng.uniform(0.6, 1), rng.uniform(0.35, 1))
+        shirt = 255 * np.array(loud[::-1])
+    else:
+        return look
+    sleeve = 2.0 if rng.random() < 0.5 else look.sleeve
+    pattern = "plain" if rng.random() < 0.7 else look.pattern
+    shirt = tuple(np.clip(shirt, 12, 250).tolist())
+    return replace(look, shirt=shirt, sleeve=sleeve, pattern=pattern)
+
+
 def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8, F32]:
     """Somebody before a webcam who speaks with their hands: down to the hips at most, from the
     front; answers as `random_figure`.
@@ -290,12 +311,9 @@ def random_speaker(rng: Rng, size_wh: tuple[int, int] = (256, 256)) -> tuple[U8,
         if not _buried(body):
             break
     raised = np.array((0, rng.uniform(0.3, 2), 0)) if meet else np.zeros(3)
-    body = replace(body, fingers=unit(body.fingers + raised + rng.normal(0, 0.35, (2, 3))))
-    look = random_look(rng)
-    if rng.random() < SKINLIKE:
-        skin = np.array(look.skin)
-        shirt = rng.uniform(0.6, 1.2) * (skin.mean() + (skin - skin.mean()) * rng.uniform(0.7, 3))
-        look = replace(look, shirt=tuple(np.clip(shirt, 12, 250).tolist()), pattern="plain")
+    fingers = unit(body.fingers + raised + rng.normal(0, 0.35, (2, 3)))
+    body = replace(body, fingers=fingers, rolls=rng.uniform(-1, 1, 2) * np.pi / 2)
+    look = _dressed(rng, random_look(rng))
     picture = anything(rng, size_wh)
     width, height = size_wh
     # The picture ends somewhere between the ribs and just below the hips.

@@ -158,9 +158,12 @@ def arm(solids: Solids, body: Body, look: Look, side: int) -> None:
             )
     # The thumb is on the side that the upper arm's inside turns to: forward when hanging.
     across = unit(np.cross(hand, body.chest[:, 0]) + 1e-3 * body.chest[:, 2])
+    across = np.cos(body.rolls[side]) * across + np.sin(body.rolls[side]) * np.cross(hand, across)
     knuckle, tip = wrist + 0.085 * size * hand, wrist + 0.17 * size * hand
-    solids.add(SKIN, wrist + 0.02 * size * hand, knuckle, 0.026 * size, 0.029 * size, 0.015)
-    for spread in (-0.014, 0.014):
+    for aside in (-0.023 * size, 0, 0.023 * size):
+        start, end = wrist + 0.02 * size * hand + 0.4 * aside * across, knuckle + aside * across
+        solids.add(SKIN, start, end, 0.021 * size, 0.02 * size, 0.015)
+    for spread in (-0.02, 0.02):
         curl = 0.02 * size * np.cross(across, hand) * OUT[side]
         start = knuckle + spread * across
         solids.add(

@@ -16,6 +16,9 @@ from livepose.skeleton import FLIP_ORDER
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
 
+ROOM = 0.2
+"""Of the side of a box with nobody in it, on each side: a crop shows so much more."""
+
 CROSSED_WIDTHS = (0.12, 0.28)
 """Widths of the lines that cross somebody out, in torsos,"""
 
@@ -114,19 +117,21 @@ def without_legs(joints: Joints, height: int) -> Joints:
 
 
 def empty_window(
-    image_bgr: Image, joints: Joints, box_xyxy: Joints, rng: np.random.Generator
+    image_bgr: Image, box_xyxy: Joints, everybody: Joints, rng: np.random.Generator
 ) -> Joints | None:
-    """A box float32 [4] in the picture beside the labelled person; None if there is no room.
+    """A box float32 [4] in the picture beside the person of that box and `everybody` who is
+    labelled, float32 [N, 4], with room for the rest of a crop; None if it is not found.
 
-    It is small: other people may be in the picture, but rarely the whole of one in it.
+    It is small: others may be in the picture, but rarely the whole of one in it.
     """
     height, width = image_bgr.shape[:2]
     for _ in range(4):
         side = rng.uniform(0.2, 0.8) * float((box_xyxy[2:] - box_xyxy[:2]).max())
         corner = rng.uniform(0, 1, 2) * (width - side, height - side)
         window = np.concatenate((corner, corner + side))
-        apart = (window[2:] < box_xyxy[:2]) | (window[:2] > box_xyxy[2:])
-        if corner.min() >= 0 and apart.any():
+        low, high = corner - ROOM * side, corner + (1 + ROOM) * side
+        apart = (high < everybody[:, :2]) | (low > everybody[:, 2:])
+        if corner.min() >= 0 and apart.any(axis=1).all():
             return window.astype(np.float32)
     return None
 
@@ -138,14 +143,17 @@ def random_crop(
     size: int,
     rng: np.random.Generator,
     how: Augmentation,
+    everybody: Joints | None = None,
 ) -> tuple[Image, Joints]:
     """A randomly placed, turned, mirrored and spoilt crop.
 
-    image_bgr: uint8 [H, W, 3]; joints: float32 [16, 3] (x, y, state); box_xyxy: float32 [4].
+    image_bgr: uint8 [H, W, 3]; joints: float32 [16, 3] (x, y, state); box_xyxy: float32 [4];
+    everybody: such boxes [N, 4] of all who are labelled in the picture, if there are others.
     Returns the crop uint8 [size, size, 3] RGB and joints float32 [16, 3] in crop pixels.
     """
     if rng.random() < how.nobody:
-        window = empty_window(image_bgr, joints, box_xyxy, rng)
+        known = box_xyxy[None] if everybody is None else everybody
+        window = empty_window(image_bgr, box_xyxy, known, rng)
         if window is not None:
             box_xyxy, joints = window, np.full_like(joints, -1)
     elif rng.random() < how.cut_off:
@@ -220,10 +228,14 @@ def spoil(crop: Image, rng: np.random.Generator, how: Augmentation) -> Image:
 
 
 def recolour(crop: Image, rng: np.random.Generator) -> Image:
-    """Gain per channel, offset and gamma through a look-up table; sometimes grey."""
+    """Gain per channel, offset and gamma through a look-up table; sometimes grey, pale or loud."""
     if rng.random() < 0.12:
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
         crop = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
+    elif rng.random() < 0.25:
+        grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        more = rng.uniform(0, 2)
+        crop = cv2.addWeighted(crop, more, grey, 1 - more, 0)  # type: ignore[assignment]
     ramp = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.normal() * 0.25)
     gain = np.exp(rng.normal() * 0.2) * np.exp(rng.normal(size=3) * 0.08)
     if rng.random() < 0.07:
@@ -258,10 +270,10 @@ def degrade(crop: Image, rng: np.random.Generator) -> Image:
     if kind == 0:
         crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 1.5))  # type: ignore[assignment]
     elif kind == 1:
-        length = int(rng.integers(3, 8))
+        length = 2 * int(rng.integers(1, 4)) + 1  # odd, and through the middle: nothing moves
         kernel = np.zeros((length, length), np.float32)
-        end = rng.integers(0, length, 2)
-        cv2.line(kernel, (int(end[0]), 0), (length - 1 - int(end[1]), length - 1), 1.0)
+        end = int(rng.integers(0, length))
+        cv2.line(kernel, (end, 0), (length - 1 - end, length - 1), 1.0)
         turned = kernel if rng.random() < 0.5 else kernel.T
         crop = cv2.filter2D(crop, -1, turned / turned.sum())  # type: ignore[assignment]
     elif kind == 2:

@@ -87,7 +87,7 @@ def random_view(
         image_bgr, _, box = cut_off(image_bgr, sight.person.joints, boxes[0], rng)
         boxes = box[None]
     elif chance < how.cut_off + how.nobody and len(boxes) == 1:
-        window = empty_window(image_bgr, sight.person.joints, boxes[0], rng)
+        window = empty_window(image_bgr, boxes[0], boxes, rng)
         if window is not None:
             x0, y0, x1, y1 = np.rint(window).astype(int)
             image_bgr, boxes = image_bgr[y0:y1, x0:x1], np.zeros((0, 4), np.float32)

@@ -59,6 +59,14 @@ class Mixture:
         return chosen.people[int(rng.integers(len(chosen.people)))]
 
 
+def boxes_by_picture(sets: Sequence[PoseSet]) -> dict[Picture, Joints]:
+    """Boxes float32 [N, 4] of all who are labelled in a picture."""
+    boxes: dict[Picture, list[Joints]] = {}
+    for person in (person for each in sets for person in each.people):
+        boxes.setdefault(person.image, []).append(person.box_xyxy)
+    return {picture: np.stack(theirs) for picture, theirs in boxes.items()}
+
+
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 
 
@@ -83,6 +91,7 @@ class BatchLoader:
         self.mixture, self.batch, self.size = mixture, batch, size
         self.augmentation, self.seed, self.rank = augmentation, seed, rank
         self.workers, self.ahead, self.forked = workers, ahead, forked
+        self._everybody = boxes_by_picture(mixture.sets)
         self.cache = ImageCache(CACHE_BYTES // int(os.environ.get("WORLD_SIZE", "1")))
 
     def make(self, step: int) -> Batch:
@@ -94,7 +103,10 @@ class BatchLoader:
         rng = np.random.default_rng((self.seed, self.rank, step, i))
         person = self.mixture.draw(rng)
         image = self.cache.load(person.image)
-        return random_crop(image, person.joints, person.box_xyxy, self.size, rng, self.augmentation)
+        return random_crop(
+            *(image, person.joints, person.box_xyxy, self.size, rng, self.augmentation),
+            everybody=self._everybody[person.image],
+        )
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first, first + 1, ... last - 1, in order."""
