@@ -25,6 +25,7 @@ from livepose.runtime import EngineInfo, open_engine
 from livepose.runtime.base import DEVICE_STAGES, device_ms
 from livepose.runtime.hardware import BF16_FEATURES, cpu_features
 from livepose.runtime.selftest import check, make_selftest, read_selftest
+from livepose.runtime.torch import fold_norms, load_weights
 from livepose.synthetic.chance import random_figure
 
 SIZE = 64
@@ -365,3 +366,16 @@ def test_opening_leaves_no_trace_and_no_torch(exported: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["large", "base", "small"])
+def test_no_number_of_a_released_network_is_beyond_half_precision(name: str) -> None:
+    """Variances of some norms are, unless they are folded first; the answers stay."""
+    network = load_weights(find_model(name))
+    size = network.config.size
+    x = torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(x)[-1]
+        fold_norms(network)
+        assert torch.allclose(network(x)[-1], expected, atol=1e-4)
+    assert all(torch.isfinite(v.half()).all() for v in network.state_dict().values())

@@ -46,7 +46,10 @@ class TorchEngine:
             raise EngineError(f"the torch engine has no precision {precision} on {device}")
         half = on_cuda and precision != "fp32"
         dtype = torch.float16 if half else torch.float32
-        network = load_weights(model).to(self._device, dtype)
+        network = load_weights(model)
+        if half:
+            fold_norms(network)
+        network = network.to(self._device, dtype)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._size = model.size
         self._decode = decoder(model, self._device)
@@ -237,6 +240,23 @@ def load_weights(model: Model) -> "StackedHourglass":
             f"({first_line(e)}); use --engine onnx"
         ) from e
     return network.eval()
+
+
+def fold_norms(network: "StackedHourglass") -> None:
+    """Rewrite each norm to mean 0 and variance 1, with scale and bias to match: a variance may be
+    larger than a float16 can be, and such a channel would answer the same to everything.
+    """
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for norm in network.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                assert norm.running_mean is not None and norm.running_var is not None
+                norm.weight.div_((norm.running_var + norm.eps).sqrt())
+                norm.bias.sub_(norm.running_mean * norm.weight)
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1 - norm.eps)
 
 
 def read_weights(model: Model) -> dict[str, npt.NDArray[np.float32]]:
