@@ -20,7 +20,7 @@ from rich.console import Console
 
 from livepose import __version__
 from livepose.capture import CaptureStatus, CaptureThread, Source, SourceInfo
-from livepose.console import RunDisplay, figures, state_of
+from livepose.console import RunDisplay, Telling, figures, state_of
 from livepose.errors import UsageError
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
@@ -348,4 +348,4 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 def stderr_console() -> Console:
     """Where everything but results goes."""
-    return Console(file=sys.stderr, stderr=True)
+    return Telling(file=sys.stderr, stderr=True)

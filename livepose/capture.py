@@ -32,7 +32,8 @@ class Frame:
     """One picture and when it was taken.
 
     image: uint8 [H, W, 3], BGR, the right way up; nobody writes to it.
-    index: 0, 1, 2 ... in the order of capture.
+    index: 0, 1, 2 ... in the order of capture; of a live source some may be missing, which gave
+        way to a newer one before they were decoded.
     time_s: on the source's own timeline: presentation time of a file (from 0), seconds since
         opening of a live source.
     captured_s: `time.monotonic()` right after the picture was grabbed or decoded.
@@ -131,7 +132,8 @@ class CaptureThread:
     give_up_after_s: how long a live source may stay lost; None: for ever.
     max_frames: end after that many frames were handed out; duration_s: after that much of the
         source's time, counted from the first of them.
-    lost_after_s: a live source silent for longer is shown as "lost", even while a read blocks.
+    lost_after_s: a live source silent for longer, and for longer than between its last two frames,
+        is shown as "lost", even while a read blocks.
     frozen_after_s: a camera that repeats the very same picture for longer is opened again.
     """
 
@@ -159,6 +161,7 @@ class CaptureThread:
         self._joined = False
         self._status = CaptureStatus("opening", 0, 0, 0, 0, 0, None, None, None)
         self._first: Frame | None = None
+        self._period_s = 0.0
         self._begin_s: float | None = None
         self._live = False
 
@@ -210,7 +213,8 @@ class CaptureThread:
             if self._stopping and status.state != "failed":
                 # Nothing more will be handed out, even while a last read still blocks.
                 return replace(status, state="ended")
-            if status.state == "running" and self._live and self._silent_s() > self._lost_after_s:
+            patience_s = max(self._lost_after_s, 2 * self._period_s)
+            if status.state == "running" and self._live and self._silent_s() > patience_s:
                 return replace(status, state="lost")
             return status
 
@@ -280,10 +284,14 @@ class CaptureThread:
             info = self._status.info
             if info is not None and info.size_wh != size_wh:
                 info = replace(info, size_wh=size_wh)
-            dropped = self._status.dropped + (self._live and self._slot is not None)
+            # What a live source left out, for something newer was there, was captured too.
+            overtaken = max(0, frame.index - self._status.captured) if self._live else 0
+            dropped = self._status.dropped + overtaken + (self._live and self._slot is not None)
+            last_s = self._status.last_frame_s
+            self._period_s = 0.0 if last_s is None else frame.captured_s - last_s
             self._update(
                 state="running",
-                captured=self._status.captured + 1,
+                captured=self._status.captured + overtaken + 1,
                 dropped=dropped,
                 attempts=0,
                 last_frame_s=frame.captured_s,

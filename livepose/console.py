@@ -4,6 +4,7 @@ Everything goes to stderr, which leaves stdout to `--keypoints -`. Where stderr 
 plain lines: one at the start, one every few seconds, one summary.
 """
 
+import os
 import time
 from types import TracebackType
 
@@ -71,6 +72,17 @@ class Printing(Console):
 
     def on_broken_pipe(self) -> None:
         raise
+
+
+class Telling(Console):
+    """A console for people: where nobody listens any more, the work goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # What else writes there, and Python at its end, must not fail either.
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, self.file.fileno())
+        os.close(silence)
 
 
 class RunDisplay:

@@ -51,7 +51,8 @@ class Outputs:
         if save and (save.endswith(("/", os.sep)) or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
-            self._video = VideoWriter(save, info.size_wh, info.fps or 1.0)
+            fps = info.fps or (1.0 if info.pictures else 30.0)
+            self._video = VideoWriter(save, info.size_wh, fps)
         self._sink: Sink | None = None
         if keypoints:
             try:

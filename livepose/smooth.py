@@ -32,6 +32,9 @@ for some frames, is not drawn; a new joint that is surely seen is after 0.1 s. I
 
 FORGET_S = 0.5
 
+SHORTEST_S = 1e-3
+"""Two frames of one time, as of pictures that arrive together, are thought to be so far apart."""
+
 
 def smoothing_factor(cutoff_hz: npt.NDArray[np.float64], dt_s: float) -> npt.NDArray[np.float64]:
     """Weight of the new value of a first-order low-pass filter."""
@@ -50,10 +53,10 @@ class PoseFilter:
 
     def remembers(self, time_s: float) -> bool:
         """Whether what it last saw still says something about that time."""
-        return 0 < time_s - self._time_s <= FORGET_S
+        return 0 <= time_s - self._time_s <= FORGET_S
 
     def __call__(self, pose: Pose, time_s: float) -> Pose:
-        dt_s = time_s - self._time_s
+        dt_s = max(time_s - self._time_s, SHORTEST_S)
         size = max(float((pose.box_xyxy[2:] - pose.box_xyxy[:2]).max()), 1.0)
         xy, raw = pose.joints_xy.astype(np.float64), pose.scores.astype(np.float64)
         if not self.remembers(time_s):

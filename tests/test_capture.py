@@ -130,6 +130,34 @@ def test_live_gives_the_newest_and_counts_the_rest() -> None:
         blocked.set()
 
 
+def test_frames_that_a_live_source_left_out_count_as_dropped() -> None:
+    class Hasty(FakeSource):
+        def read(self) -> Frame | None:
+            frame = super().read()
+            return frame and replace(frame, index=3 * frame.index)
+
+    blocked = threading.Event()
+    source = Hasty(5, live=True, then=lambda: blocked.wait(PATIENCE_S) and None)
+    with running(lambda: source) as capture:
+        wait_for(capture, lambda status: status.captured == 13)
+        assert next_frame(capture).index == 12
+        assert (capture.status.used, capture.status.dropped) == (1, 12)
+        blocked.set()
+
+
+def test_a_slow_camera_is_not_lost_between_two_frames() -> None:
+    source = FakeSource(3, live=True, then=lambda: time.sleep(0.6) or None)
+    slow = source.read
+    source.read = lambda: time.sleep(0.4) or slow()  # type: ignore[method-assign,func-returns-value]
+    states = set()
+    with running(lambda: source, lost_after_s=0.1) as capture:
+        while capture.status.captured < 3:
+            if capture.status.captured == 2:
+                states.add(capture.status.state)
+            time.sleep(0.01)
+    assert states == {"running"}
+
+
 def test_file_gives_every_frame_and_waits() -> None:
     source = FakeSource(40, live=False)
     with running(lambda: source) as capture:

@@ -236,6 +236,25 @@ def test_an_interrupted_run_waits_for_no_reader_of_its_output() -> None:
         process.stderr.close()
 
 
+def test_who_reads_the_figures_may_go_away(tmp_path: Path) -> None:
+    out = tmp_path / "out.ndjson"
+    words = [sys.executable, "-m", "livepose", "--source", "test:320x240", "--headless"]
+    with out.open("w") as stdout:
+        process = subprocess.Popen(
+            [*words, "--max-frames", "20", "--keypoints", "-"],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None and "test camera" in process.stderr.readline()
+            process.stderr.close()
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+    assert summary_of(out)["frames"] == 20
+
+
 def test_a_source_that_fails_is_told_before_the_model_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

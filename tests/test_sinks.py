@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from livepose.capture import SourceInfo
+from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
+from livepose.inference import Result
 from livepose.outputs import Outputs
 from livepose.pose import Pose
 from livepose.sinks import BODY_25_JOINTS, COCO_JOINTS, open_sink
@@ -211,6 +213,17 @@ def test_keypoints_that_cannot_be_written_leave_an_older_video_alone(tmp_path, n
     with pytest.raises(OutputError, match="cannot write"):
         Outputs(str(video), os.path.join(tmp_path, name), info, HEADER, 0.3)
     assert video.read_bytes() == b"an older video"
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
+def test_a_camera_of_unknown_rate_keeps_its_times_in_a_video(tmp_path, name):
+    outputs = Outputs(str(tmp_path / name), None, SourceInfo("camera", (64, 64)), HEADER, 0.3)
+    for i in range(20):
+        frame = Frame(np.full((64, 64, 3), i, np.uint8), i, i / 10, 0.0)
+        outputs.write(Result(frame, [], 1.0, 0.0))
+    outputs.close({}, whole=True)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration / av.time_base == pytest.approx(2, abs=0.2)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

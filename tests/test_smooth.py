@@ -50,6 +50,15 @@ def test_smoothing_lags_less_than_a_frame_in_motion() -> None:
     assert 0 <= behind.max() < 400 / 30
 
 
+def test_two_frames_of_one_time_are_smoothed_too() -> None:
+    """Pictures that arrived together."""
+    smooth = Smoother()
+    raw = noisy(200, 1.5)
+    out = [smooth([p], i // 2 / 15)[0] for i, p in enumerate(raw)]
+    steps = [np.diff([p.joints_xy for p in poses[30:]], axis=0).std() for poses in (raw, out)]
+    assert steps[1] < steps[0] / 2
+
+
 def test_smoothing_starts_anew_after_a_jump_and_a_gap() -> None:
     smooth = Smoother()
     (a, b, c) = noisy(3, 0.0, speed_px_s=30 * 150.0)

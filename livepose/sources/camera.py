@@ -170,8 +170,9 @@ def _ask_for(camera: cv2.VideoCapture, size_wh: tuple[int, int], fps: float) -> 
         if not _is_nearer(_mode(camera), mode, size_wh):
             camera.set(cv2.CAP_PROP_FOURCC, own_format)
             _set_mode(camera, size_wh, fps)
-    fourcc = int(camera.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=False)
-    return f", {fourcc.decode()}" if fourcc.isalnum() else ""
+    # DirectShow's are signed, and of RGB pictures negative.
+    fourcc = (int(camera.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little")
+    return f", {fourcc.decode()}" if fourcc.isascii() and fourcc.isalnum() else ""
 
 
 def _set_mode(camera: cv2.VideoCapture, size_wh: tuple[int, int], fps: float) -> None:

@@ -7,10 +7,12 @@ first wrong Content-Length, and cameras send junk. Reconnecting is the capture t
 import base64
 import http.client
 import re
+import threading
 import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -23,10 +25,15 @@ from livepose.errors import SourceError
 from livepose.sources.common import SourceOptions, check_size, without_password
 
 _MULTIPART = "multipart/x-mixed-replace"
+_PLAYLISTS = ("application/vnd.apple.mpegurl", "application/x-mpegurl", "application/dash+xml")
+_ENDINGS = (".m3u8", ".mpd")
+_PIECE_S = 30.0
+"""The next piece of a live playlist may take so long."""
 _MAX_PART_BYTES = 32 << 20
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _MAX_HEADER_BYTES = 8192
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
+_MOST_WAITING = 8
 _START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 _FAILURES = (OSError, http.client.HTTPException)
 
@@ -49,21 +56,27 @@ def open_network(url: str, options: SourceOptions) -> Source:
         if response.headers.get_content_type() == _MULTIPART:
             return MjpegSource(response, name, options)
         finite = response.length is not None
+        if response.headers.get_content_type() in _PLAYLISTS or parts.path.endswith(_ENDINGS):
+            options = replace(options, timeout_s=max(options.timeout_s, _PIECE_S))
         response.close()
     elif parts.scheme not in ("rtsp", "rtsps"):
         raise SourceError(f"{name}: cannot be opened; give an http(s):// or rtsp(s):// URL")
+    from livepose.sources.paced import Paced
     from livepose.sources.video import VideoSource
 
     # TCP, because frames with lost UDP packets are worse than late ones.
     rtsp = {"rtsp_transport": "tcp"} if parts.scheme.startswith("rtsp") else {}
-    return VideoSource(url, network=options, finite=finite, name=name, ffmpeg_options=rtsp)
+    source = VideoSource(url, network=options, finite=finite, name=name, ffmpeg_options=rtsp)
+    return Paced(source) if source.in_pieces else source
 
 
 class MjpegSource:
     """An MJPEG stream over HTTP; see `Source`. Live.
 
-    What is no whole JPEG is skipped and counted in `junk`. A frame is stamped when its last
-    byte is here, before decoding; `time_s` counts from the first.
+    A thread reads the connection, so that no picture waits, unseen and unstamped, for the
+    decoding of the one before. A frame is stamped when its last byte is here; `time_s` counts from
+    the first. Only the newest picture is decoded: those that it overtook are left out of `index`,
+    which goes on by more than one. What is no whole JPEG is skipped and counted in `junk`.
     """
 
     live = True
@@ -75,11 +88,15 @@ class MjpegSource:
         self._response = response
         self._name = name
         self._timeout_s = options.timeout_s
-        self._parts = PartReader(response.headers.get_param("boundary", "", "content-type"))
-        self._received: deque[tuple[bytes, float]] = deque()
         self._index = 0
         self._opened_s: float | None = None
-        self._waiting: Frame | None = None
+        # One lock for the four below; its condition is notified on every change.
+        self._changed = threading.Condition()
+        self._received: deque[tuple[bytes, float]] = deque()
+        self._overtaken = 0
+        self._over = False
+        self._lost: SourceLost | None = None
+        threading.Thread(target=self._receive, name="mjpeg", daemon=True).start()
         try:
             self._waiting = self._next()
             if self._waiting is None:
@@ -92,36 +109,66 @@ class MjpegSource:
         self.info = SourceInfo(f"{name}, {size_wh[0]}x{size_wh[1]}, MJPEG", size_wh)
 
     def read(self) -> Frame | None:
-        """The next good picture; None when the server ends the stream."""
+        """The newest good picture; None when the server ends the stream."""
         frame, self._waiting = self._waiting or self._next(), None
         return frame
 
     def close(self) -> None:
-        """Close the connection."""
-        self._waiting = None
-        self._received.clear()
-        self._response.close()
+        """End the thread, which closes the connection once its last read is over."""
+        with self._changed:
+            self._waiting = None
+            self._received.clear()
+            self._over = True
+            self._changed.notify_all()
 
     def _next(self) -> Frame | None:
         give_up_s = time.monotonic() + self._timeout_s
-        while not self._response.isclosed() or self._received:
-            while self._received:
-                part, arrived_s = self._received.popleft()
+        while True:
+            with self._changed:
+                left_s = give_up_s - time.monotonic()
+                self._changed.wait_for(lambda: self._received or self._over, max(left_s, 0))
+                parts, self._received = self._received, deque()
+                overtaken, self._overtaken = self._overtaken, 0
+                over, lost = self._over, self._lost
+            self._index += overtaken
+            while parts:
+                part, arrived_s = parts.pop()
                 image = _decode(part)
                 if image is not None:
+                    pictures = sum(_is_jpeg(older) for older, _ in parts)
+                    self._index += pictures
+                    self.junk += len(parts) - pictures
                     return self._frame(image, arrived_s)
                 self.junk += 1
-            if time.monotonic() > give_up_s:
-                raise SourceLost(f"{self._name}: no good picture for {self._timeout_s:g} s")
-            try:
-                data = self._response.read1(1 << 16)
-            except _FAILURES as error:
-                raise SourceLost(f"{self._name}: reading failed ({_why(error)})") from error
-            if not data:
+            if lost is not None:
+                raise lost
+            if over:
                 return None
-            arrived_s = time.monotonic()
-            self._received.extend((part, arrived_s) for part in self._parts.feed(data))
-        return None
+            if time.monotonic() >= give_up_s:
+                raise SourceLost(f"{self._name}: no good picture for {self._timeout_s:g} s")
+
+    def _receive(self) -> None:
+        """The thread: everything that comes, until `close`, the end of the stream or a failure."""
+        reader = PartReader(self._response.headers.get_param("boundary", "", "content-type"))
+        try:
+            while not self._over and (data := self._response.read1(1 << 16)):
+                arrived_s = time.monotonic()
+                for part in reader.feed(data):
+                    with self._changed:
+                        self._received.append((part, arrived_s))
+                        if len(self._received) > _MOST_WAITING:
+                            self._received.popleft()
+                            self._overtaken += 1
+                        self._changed.notify_all()
+        except _FAILURES as error:
+            # Kept for the reader, whose `read` raises it.
+            self._lost = SourceLost(f"{self._name}: reading failed ({_why(error)})")
+            self._lost.__cause__ = error
+        finally:
+            self._response.close()
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
 
     def _frame(self, image: npt.NDArray[np.uint8], arrived_s: float) -> Frame:
         if self._opened_s is None:

@@ -1,4 +1,4 @@
-"""A file at its own speed, for somebody who watches it."""
+"""Frames at their own speed: a file that somebody watches, a stream that comes in pieces."""
 
 import time
 from dataclasses import replace
@@ -14,15 +14,15 @@ that too."""
 
 
 class Paced:
-    """Another source that is not live, whose frames come no sooner than they are due; see `Source`.
+    """Another source, whose frames come no sooner than they are due; see `Source`.
 
-    A frame is stamped when it is handed out, as a camera's would be.
+    A frame is stamped when it is handed out, as a camera's would be. The other one's `time_s` must
+    be presentation times.
     """
-
-    live = False
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.live = source.live
         self._start_s: float | None = None
         self.info = source.info
 

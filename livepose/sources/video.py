@@ -40,7 +40,8 @@ class VideoSource:
 
     `time_s` is the presentation time; where the container has none, or it does not rise, it
     is one nominal frame after the last. What cannot be decoded is skipped and counted in
-    `corrupt`. A network stream without an end is live, and `time_s` is then time since opening.
+    `corrupt`. A network stream without an end is live, and `time_s` is then time since opening;
+    but for one that is `in_pieces` (HLS, DASH), of which seconds come at once.
     finite: the server says how many bytes it is, which only of a playlist says nothing.
     """
 
@@ -73,6 +74,7 @@ class VideoSource:
             file = kind.endswith("_pipe") or (finite and kind not in ("hls", "dash"))
             endless = url.startswith("rtsp") or (self._container.duration is None and not file)
             self.live = network is not None and endless
+            self.in_pieces = self.live and kind in ("hls", "dash")
             self._frames = self._decode()
             self._waiting = first = self._first_frame()
             self.info = self._describe(first)
@@ -87,9 +89,10 @@ class VideoSource:
         if raw is None:
             self._check_length()
             return None
-        image = _upright(raw)
+        image = self._upright(raw)
         captured_s = time.monotonic()
-        time_s = captured_s - self._opened_s if self.live else self._time_of(raw)
+        on_arrival = self.live and not self.in_pieces
+        time_s = captured_s - self._opened_s if on_arrival else self._time_of(raw)
         frame = Frame(image, self._index, time_s, captured_s)
         self._index += 1
         return frame
@@ -125,7 +128,7 @@ class VideoSource:
         return raw
 
     def _describe(self, first: av.VideoFrame) -> SourceInfo:
-        height, width = _upright(first).shape[:2]
+        height, width = self._upright(first).shape[:2]
         check_size((width, height), self._name)
         stream, container = self._stream, self._container
         fps = stream.average_rate or stream.guessed_rate
@@ -166,6 +169,16 @@ class VideoSource:
         if self.corrupt:
             log.warning("%s: skipped %d damaged packets", self._name, self.corrupt)
 
+    def _upright(self, raw: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W, 3] BGR with square pixels (those of a DVD are none), turned as the display
+        matrix says (a phone held upright)."""
+        image = raw.to_ndarray(format="bgr24")
+        shape = float(self._stream.sample_aspect_ratio or 1)
+        if shape != 1 and 1 / 4 <= shape <= 4:
+            image = cv2.resize(image, (round(raw.width * shape), raw.height))  # type: ignore[assignment]
+        turn = _TURNS.get(raw.rotation)
+        return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
+
     def _stalled(self, quiet_since_s: float) -> bool:
         limit_s = self._timeout_s
         return self.live and limit_s is not None and time.monotonic() - quiet_since_s > limit_s
@@ -179,13 +192,6 @@ class VideoSource:
             time_s = last_s + 1 / (self.info.fps or _FPS_IF_UNKNOWN)
         self._last_s = max(0.0, time_s or 0.0)
         return self._last_s
-
-
-def _upright(raw: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3] BGR, turned as the display matrix says (a phone held upright)."""
-    image = raw.to_ndarray(format="bgr24")
-    turn = _TURNS.get(raw.rotation)
-    return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
 
 
 def _why(error: Exception) -> str:
