@@ -132,8 +132,8 @@ class CaptureThread:
     give_up_after_s: how long a live source may stay lost; None: for ever.
     max_frames: end after that many frames were handed out; duration_s: after that much of the
         source's time, counted from the first of them.
-    lost_after_s: a live source silent for longer, and for longer than between its last two frames,
-        is shown as "lost", even while a read blocks.
+    lost_after_s: a live source silent for longer, and for longer than twice the time between its
+        last two frames, is shown as "lost", even while a read blocks.
     frozen_after_s: a camera that repeats the very same picture for longer is opened again.
     """
 
@@ -288,7 +288,8 @@ class CaptureThread:
             overtaken = max(0, frame.index - self._status.captured) if self._live else 0
             dropped = self._status.dropped + overtaken + (self._live and self._slot is not None)
             last_s = self._status.last_frame_s
-            self._period_s = 0.0 if last_s is None else frame.captured_s - last_s
+            going = last_s is not None and self._status.state == "running"
+            self._period_s = frame.captured_s - last_s if going else 0.0  # type: ignore[operator]
             self._update(
                 state="running",
                 captured=self._status.captured + overtaken + 1,

@@ -90,10 +90,11 @@ class MjpegSource:
         self._timeout_s = options.timeout_s
         self._index = 0
         self._opened_s: float | None = None
-        # One lock for the four below; its condition is notified on every change.
+        # One lock for the five below; its condition is notified on every change.
         self._changed = threading.Condition()
         self._received: deque[tuple[bytes, float]] = deque()
         self._overtaken = 0
+        self._unread_junk = 0
         self._over = False
         self._lost: SourceLost | None = None
         threading.Thread(target=self._receive, name="mjpeg", daemon=True).start()
@@ -128,9 +129,10 @@ class MjpegSource:
                 left_s = give_up_s - time.monotonic()
                 self._changed.wait_for(lambda: self._received or self._over, max(left_s, 0))
                 parts, self._received = self._received, deque()
-                overtaken, self._overtaken = self._overtaken, 0
+                self._index += self._overtaken
+                self.junk += self._unread_junk
+                self._overtaken = self._unread_junk = 0
                 over, lost = self._over, self._lost
-            self._index += overtaken
             while parts:
                 part, arrived_s = parts.pop()
                 image = _decode(part)
@@ -155,10 +157,13 @@ class MjpegSource:
                 arrived_s = time.monotonic()
                 for part in reader.feed(data):
                     with self._changed:
+                        if self._over:
+                            return
                         self._received.append((part, arrived_s))
                         if len(self._received) > _MOST_WAITING:
-                            self._received.popleft()
-                            self._overtaken += 1
+                            picture = _is_jpeg(self._received.popleft()[0])
+                            self._overtaken += picture
+                            self._unread_junk += not picture
                         self._changed.notify_all()
         except _FAILURES as error:
             # Kept for the reader, whose `read` raises it.
