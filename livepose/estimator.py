@@ -24,9 +24,9 @@ COUNTED = 8
 """A pose's score is the mean of its best-scored joints, this many: half a body is a person."""
 
 
-FAINT = 0.03
-"""Mean score of people who are crossed out (`crossed_out` on a model's card) below which the
-`Tracker` trusts it."""
+HARDLY_EVER = 0.005
+"""Share of people who are crossed out and answered all the same (`crossed_out` on a model's card)
+below which the `Tracker` trusts it."""
 
 
 class Finds(Protocol):
@@ -82,8 +82,8 @@ class PoseEstimator:
         self._build: BackgroundBuild | None = None
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
-        answered = self.model.card.get("crossed_out", {}).get("mean_score", 1.0)
-        self._tracker = Tracker(max_people, trusted=answered < FAINT)
+        answered = self.model.card.get("crossed_out", {}).get("answered", 1.0)
+        self._tracker = Tracker(max_people, trusted=answered < HARDLY_EVER)
 
     def estimate(
         self,

@@ -457,7 +457,7 @@ def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(trusted: bool) 
 
     def again(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
         return [
-            world.pose(box, [(x + 12, y + 12) for x, y in shown] if others else shown)
+            world.pose(box, [(x + 13.5, y + 13.5) for x, y in shown] if others else shown)
             for box, others in zip(boxes, without, strict=True)
         ]
 
