@@ -146,16 +146,19 @@ def test_frames_that_a_live_source_left_out_count_as_dropped() -> None:
 
 
 def test_a_slow_camera_is_not_lost_between_two_frames() -> None:
-    source = FakeSource(3, live=True, then=lambda: time.sleep(0.6) or None)
-    slow = source.read
-    source.read = lambda: time.sleep(0.4) or slow()  # type: ignore[method-assign,func-returns-value]
+    class Slow(FakeSource):
+        def read(self) -> Frame | None:
+            time.sleep(0.3)
+            return super().read()
+
     states = set()
-    with running(lambda: source, lost_after_s=0.1) as capture:
-        while capture.status.captured < 3:
-            if capture.status.captured == 2:
+    with running(lambda: Slow(50, live=True), lost_after_s=0.1) as capture:
+        while capture.status.captured < 4:
+            if capture.status.captured >= 2:
                 states.add(capture.status.state)
             time.sleep(0.01)
     assert states == {"running"}
+    assert no_capture_thread_is_left()
 
 
 def test_file_gives_every_frame_and_waits() -> None:
