@@ -212,9 +212,9 @@ def bug(error: Exception, debug: bool) -> int:
 
 def stdout_failed(error: OSError, debug: bool) -> int:
     """Whoever read standard output has gone, or the disk is full."""
-    from livepose.sinks import cannot_write, drop_stdout
+    from livepose.sinks import cannot_write, drop
 
-    drop_stdout()
+    drop(sys.stdout)
     failure = cannot_write("standard output", error)
     complain(str(failure), debug)
     return failure.exit_code

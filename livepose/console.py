@@ -4,7 +4,6 @@ Everything goes to stderr, which leaves stdout to `--keypoints -`. Where stderr 
 plain lines: one at the start, one every few seconds, one summary.
 """
 
-import os
 import time
 from types import TracebackType
 
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from livepose.capture import CaptureStatus
+from livepose.sinks import drop
 from livepose.stats import StatsSnapshot
 
 PLAIN_EVERY_S = 5.0
@@ -79,10 +79,7 @@ class Telling(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        # What else writes there, and Python at its end, must not fail either.
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, self.file.fileno())
-        os.close(silence)
+        drop(self.file)
 
 
 class RunDisplay:

@@ -12,7 +12,7 @@ import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import IO, Any, Final, Protocol, TextIO
 
 import numpy as np
 
@@ -256,17 +256,18 @@ class TextFile:
         """Drop what could not be written."""
         self.open = False
         if self._file is sys.stdout:
-            drop_stdout()
+            drop(sys.stdout)
             return
         with contextlib.suppress(OSError):
             self._file.close()
 
 
-def drop_stdout() -> None:
-    """What could not be written goes nowhere, or Python would try again, and complain, at exit."""
+def drop(stream: IO[str]) -> None:
+    """What could not be written to stdout or stderr goes nowhere, or Python would try again, and
+    complain, at exit."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
 
 
