@@ -28,12 +28,12 @@ from livepose.synthetic.figure import Look
 from livepose.synthetic.paint import F32, U8, Light
 
 SKINS: Final = (
-    (178, 196, 230),
-    (150, 178, 222),
-    (120, 158, 214),
-    (86, 124, 182),
-    (52, 80, 130),
-    (34, 50, 84),
+    (178, 190, 230),
+    (150, 167, 222),
+    (120, 142, 214),
+    (86, 108, 182),
+    (52, 70, 130),
+    (34, 46, 84),
 )
 HAIRS: Final = (
     (22, 24, 28),
