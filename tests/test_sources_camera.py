@@ -14,8 +14,6 @@ from livepose.sources import SourceOptions, open_source
 from livepose.sources import camera as camera_module
 from livepose.sources.camera import CameraSource
 
-SIZE_WH = (96, 64)
-
 
 class FakeCamera:
     """Stands in for cv2.VideoCapture; MJPG doubles the rate above VGA."""
