@@ -1,12 +1,17 @@
 """The synthetic camera and the training figures: repeatable, joints where they are painted."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from livepose.errors import UsageError
 from livepose.skeleton import INDEX
 from livepose.synthetic import SyntheticScene, random_figure
-from livepose.synthetic.body import reach
+from livepose.synthetic.body import Build, Stance, pose_body, reach, rotation, unit
+from livepose.synthetic.draw import Camera, draw_figure
+from livepose.synthetic.figure import Look
+from livepose.synthetic.paint import Light
 from livepose.training.datasets import load_set
 from livepose.training.readers_synthetic import SHOWN
 
@@ -201,3 +206,21 @@ def test_who_is_all_but_hidden_is_not_trained_on() -> None:
     assert labelled.min() >= SHOWN
     assert ((labelled >= SHOWN) & (labelled < 9)).any(), "who is covered by half is asked for"
     assert all((person.box_xyxy[2:] > person.box_xyxy[:2]).all() for person in people)
+
+
+@pytest.mark.parametrize("worn", ["lanyard", "tie", "zip"])
+def test_what_is_worn_before_the_shirt_is_seen_from_the_front_only(worn: Any) -> None:
+    def drawn(what: Any, yaw: float) -> tuple[np.ndarray, np.ndarray]:
+        picture = np.zeros((256, 256, 3), np.uint8)
+        body = pose_body(Build(), Stance(root=rotation(yaw)))
+        camera, light = Camera((128, 140), 120, 4, (128, 128)), Light(unit(np.array([0, -0.5, 1])))
+        joints = draw_figure(picture, body, Look(worn=what), camera, light)
+        return picture, joints
+
+    (plain, joints), (dressed, same) = drawn("nothing", 0), drawn(worn, 0)
+    np.testing.assert_array_equal(joints, same)
+    rows, columns = np.nonzero((plain != dressed).any(axis=2))
+    assert len(rows) > 50
+    left, right = joints[INDEX["r_shoulder"], 0], joints[INDEX["l_shoulder"], 0]
+    assert left < columns.min() and columns.max() < right
+    np.testing.assert_array_equal(drawn("nothing", np.pi)[0], drawn(worn, np.pi)[0])

@@ -276,7 +276,11 @@ def _to(rng: Rng, build: Build, side: int, wrist: Vec) -> tuple[Vec, Vec]:
 
 
 def _dressed(rng: Rng, look: Look) -> Look:
-    """The same person, perhaps in a shirt of one colour that misleads, mostly with full sleeves."""
+    """The same person, perhaps in a shirt of one colour that misleads, mostly with full sleeves,
+    and perhaps with something before it.
+    """
+    worn = rng.choice(["nothing", "lanyard", "tie", "zip"], p=[0.73, 0.13, 0.07, 0.07])
+    look = replace(look, worn=worn)
     kind = rng.random()
     if kind < SKINLIKE:
         skin = np.array(look.skin)

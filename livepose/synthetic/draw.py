@@ -133,7 +133,7 @@ def weave(
     look: Look,
     metre_px: float,
 ) -> None:
-    """Paints stripes, checks or a print on the shirt, in place.
+    """Paints stripes, checks or a print on the shirt, and what is worn before it, in place.
 
     starts: [n, 3], where the pattern starts on each solid, in the buffers' pixels.
     """
@@ -147,16 +147,31 @@ def weave(
     seen = np.stack([columns, rows, depth[rows, columns]], -1) - starts[which]
     u = np.einsum("ij,ij->i", seen, along[which])
     v = seen @ (body.chest[:, 0] * flip) / metre_px
+    front = trunk & (seen @ (body.chest[:, 2] * flip) > 0)
     if look.pattern == "stripes":
         chosen = np.mod(u, 0.08) < 0.035
     elif look.pattern == "checks":
         chosen = (np.mod(u, 0.1) < 0.05) ^ (np.mod(v, 0.1) < 0.05)
     elif look.pattern == "print":
-        front = seen @ (body.chest[:, 2] * flip) > 0
-        chosen = trunk & front & (np.hypot(v / 0.09, (u - 0.2) / 0.075) < 1)
-    else:
+        chosen = front & (np.hypot(v / 0.09, (u - 0.2) / 0.075) < 1)
+    elif look.pattern == "halves":
         chosen = trunk & (u > 0.21)
+    else:
+        chosen = np.zeros(len(rows), bool)
     albedo[rows[chosen], columns[chosen]] = look.second
+    if look.worn == "lanyard":
+        low = 0.15 + 0.2 * look.hem
+        chosen = front & (np.abs(np.abs(v) - 0.085 * np.maximum(1 - u / low, 0)) < 0.008)
+        chosen &= u < low + 0.03
+        card = front & (np.abs(v) < 0.035) & (np.abs(u - low - 0.08) < 0.05)
+        albedo[rows[card], columns[card]] = (232, 232, 228)
+    elif look.worn == "tie":
+        chosen = front & (np.abs(v) < 0.016 + 0.05 * np.maximum(u, 0)) & (u < 0.42)
+    elif look.worn == "zip":
+        chosen = front & (np.abs(v) < 0.006)
+    else:
+        return
+    albedo[rows[chosen], columns[chosen]] = look.trousers
 
 
 def smooth(depth: F32, where: U8, metre_px: float) -> None:
@@ -245,7 +260,7 @@ def paint_body(
         cloth[i] = material in (SHIRT, BOTTOM)
         trunk[i] = 255 * (material == SHIRT and solids.grains[i] is None)
     albedo: U8 = cv2.applyColorMap(ids, palette)  # type: ignore[assignment]
-    if look.pattern != "plain":
+    if look.pattern != "plain" or look.worn != "nothing":
         thorax = body.joints[7]
         starts = np.array([thorax if g is None else g[0] for g in solids.grains])
         weave(albedo, depth, ids, solids, camera.project(starts), body, look, metre_px)

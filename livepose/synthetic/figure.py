@@ -26,6 +26,7 @@ class Look:
     shirt: Colour = (150, 92, 44)
     second: Colour = (225, 225, 225)
     pattern: Literal["plain", "stripes", "checks", "print", "halves"] = "plain"
+    worn: Literal["nothing", "lanyard", "tie", "zip"] = "nothing"
     sleeve: float = 0.55
     shirt_loose_m: float = 0.014
     hem: float = 0.75
