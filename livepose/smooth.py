@@ -5,7 +5,7 @@ and at any frame rate: little jitter at rest, little lag in motion. Scores fall 
 and rise a little later.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,69 +36,99 @@ SHORTEST_S = 1e-3
 """Two frames of one time, as of pictures that arrive together, are thought to be so far apart."""
 
 
-def smoothing_factor(cutoff_hz: npt.NDArray[np.float64], dt_s: float) -> npt.NDArray[np.float64]:
-    """Weight of the new value of a first-order low-pass filter."""
+def smoothing_factor(
+    cutoff_hz: npt.NDArray[np.float64], dt_s: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Weight of the new value of a first-order low-pass filter, of any shape that these have."""
     tau = 2 * np.pi * cutoff_hz * dt_s
     return np.asarray(tau / (1 + tau))
 
 
-class PoseFilter:
-    """Filters one person's joints."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """What is known of one person's joints: xy and speed float64 [16, 2] in pixels and in body
+    sizes per second, scores float64 [16], as of that time."""
 
-    def __init__(self) -> None:
-        self._time_s = float("-inf")
-        self._xy = np.zeros((16, 2))
-        self._speed = np.zeros((16, 2))
-        self._scores = np.zeros(16)
+    time_s: float
+    xy: npt.NDArray[np.float64]
+    speed: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
 
-    def remembers(self, time_s: float) -> bool:
-        """Whether what it last saw still says something about that time."""
-        return 0 <= time_s - self._time_s <= FORGET_S
-
-    def __call__(self, pose: Pose, time_s: float) -> Pose:
-        dt_s = max(time_s - self._time_s, SHORTEST_S)
-        size = max(float((pose.box_xyxy[2:] - pose.box_xyxy[:2]).max()), 1.0)
-        xy, raw = pose.joints_xy.astype(np.float64), pose.scores.astype(np.float64)
-        if not self.remembers(time_s):
-            self._speed[:] = 0
-            self._xy = xy
-            self._scores = raw
-        else:
-            self._update(xy, raw, size, dt_s)
-            self._scores += (1 - np.exp(-dt_s / APPEAR_S)) * (raw - self._scores)
-        self._time_s = time_s
-        scores = np.minimum(pose.scores, self._scores.astype(np.float32))
-        return replace(pose, joints_xy=self._xy.astype(np.float32), scores=scores)
-
-    def _update(
-        self,
-        xy: npt.NDArray[np.float64],
-        scores: npt.NDArray[np.float64],
-        size: float,
-        dt_s: float,
-    ) -> None:
-        moved = (xy - self._xy) / size
-        speed = moved / dt_s
-        self._speed += smoothing_factor(np.array(DERIVATIVE_CUTOFF_HZ), dt_s) * (
-            speed - self._speed
-        )
-        cutoff_hz = MIN_CUTOFF_HZ + SPEED_CUTOFF_HZ * np.linalg.norm(self._speed, axis=1)
-        weight = (smoothing_factor(cutoff_hz, dt_s) * np.clip(scores / SURE, LEAST, 1))[:, None]
-        jumped = np.linalg.norm(moved, axis=1) > JUMP
-        weight[jumped] = 1
-        self._speed[jumped] = 0
-        self._xy = self._xy + weight * (xy - self._xy)
+    def tells(self, time_s: float) -> bool:
+        """Whether it still says something about that time."""
+        return 0 <= time_s - self.time_s <= FORGET_S
 
 
 class Smoother:
-    """One filter per id; a filter is forgotten `FORGET_S` after its person was last seen."""
+    """Filters the joints of everybody at once, by their ids; a person is forgotten `FORGET_S`
+    after they were last seen."""
 
     def __init__(self) -> None:
-        self._filters: dict[int, PoseFilter] = {}
+        self._past: dict[int, Past] = {}
 
     def __call__(self, poses: list[Pose], time_s: float) -> list[Pose]:
         """The poses of one frame, with steadier joints; `time_s` on any rising clock."""
-        seen = {p.id: self._filters.get(p.id, PoseFilter()) for p in poses}
-        recent = {i: f for i, f in self._filters.items() if f.remembers(time_s)}
-        self._filters = recent | seen
-        return [self._filters[p.id](p, time_s) for p in poses]
+        self._past = {i: past for i, past in self._past.items() if past.tells(time_s)}
+        if not poses:
+            return []
+        raw_xy = np.array([pose.joints_xy for pose in poses], np.float64)
+        raw = np.array([pose.scores for pose in poses], np.float64)
+        # Who is new was where they are now, at rest.
+        still = np.zeros_like(raw_xy[0])
+        pasts = [
+            self._past.get(pose.id) or Past(time_s, xy, still, scores)
+            for pose, xy, scores in zip(poses, raw_xy, raw, strict=True)
+        ]
+        dt_s = np.array([max(time_s - past.time_s, SHORTEST_S) for past in pasts])[:, None]
+        boxes = np.array([pose.box_xyxy for pose in poses], np.float32)
+        sizes = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 1.0, dtype=np.float64)
+        xy, speed = followed(
+            raw_xy,
+            np.array([past.xy for past in pasts]),
+            np.array([past.speed for past in pasts]),
+            np.minimum(np.maximum(raw / SURE, LEAST), 1),
+            sizes[:, None, None],
+            dt_s,
+        )
+        scores = np.array([past.scores for past in pasts])
+        scores += (1 - np.exp(-dt_s / APPEAR_S)) * (raw - scores)
+        self._past.update(
+            (pose.id, Past(time_s, *past))
+            for pose, *past in zip(poses, xy, speed, scores, strict=True)
+        )
+        shown = np.minimum(raw, scores).astype(np.float32)
+        return [
+            replace(pose, joints_xy=joints_xy, scores=own)
+            for pose, joints_xy, own in zip(poses, xy.astype(np.float32), shown, strict=True)
+        ]
+
+
+def followed(
+    raw_xy: npt.NDArray[np.float64],
+    last_xy: npt.NDArray[np.float64],
+    last_speed: npt.NDArray[np.float64],
+    trust: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    dt_s: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The filter itself, for N people: their new places and speeds, float64 [N, 16, 2] each.
+
+    raw_xy, last_xy: float64 [N, 16, 2] in pixels, as seen now and as filtered before; last_speed:
+    float64 [N, 16, 2] in body sizes per second; trust: float64 [N, 16], how much a new place
+    counts; sizes: float64 [N, 1, 1] in pixels; dt_s: float64 [N, 1], since then.
+    """
+    moved = (raw_xy - last_xy) / sizes
+    rate = smoothing_factor(np.array(DERIVATIVE_CUTOFF_HZ), dt_s)[..., None]
+    speed = last_speed + rate * (moved / dt_s[..., None] - last_speed)
+    cutoff_hz = MIN_CUTOFF_HZ + SPEED_CUTOFF_HZ * lengths(speed)
+    weight = smoothing_factor(cutoff_hz, dt_s) * trust
+    jumped = lengths(moved) > JUMP
+    weight[jumped] = 1
+    speed[jumped] = 0
+    return last_xy + weight[..., None] * (raw_xy - last_xy), speed
+
+
+def lengths(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """float64 [..., 2] -> [...]; np.linalg.norm takes twice as long for so few."""
+    x, y = xy[..., 0], xy[..., 1]
+    return np.sqrt(x * x + y * y)
