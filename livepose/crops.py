@@ -5,6 +5,8 @@ in the middle of the square, the person about four fifths of its side, black out
 frame.
 """
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -114,11 +116,12 @@ def cross_out(
     them count; width: of the lines, in torsos. The networks have learnt what it means, from
     `behind` data and crossed crops. Somebody elsewhere or without a torso is left alone.
     """
-    joints_xy = np.clip(joints_xy, -9999, 9999)
+    joints_xy = np.minimum(np.maximum(joints_xy, -9999), 9999)
     torso = torso_of(joints_xy, seen)
-    far = np.array(image.shape[1::-1]) + torso
-    near = (joints_xy > -torso).all(axis=1) & (joints_xy < far).all(axis=1)
-    if not (seen & near).any():
+    height, width_px = image.shape[:2]
+    x, y = joints_xy[seen].T
+    near = (x > -torso) & (y > -torso) & (x < width_px + torso) & (y < height + torso)
+    if not near.any():
         return
     points = [tuple(point) for point in np.rint(joints_xy).astype(int).tolist()]
     if seen[list(TRUNK)].all():
@@ -135,7 +138,7 @@ def torso_of(joints_xy: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) ->
     joints_xy: float32 [16, 2]; seen: bool [16]. 0 where neither is seen.
     """
     lengths = [
-        times * float(np.linalg.norm(joints_xy[a] - joints_xy[b]))
+        times * math.hypot(*(joints_xy[a] - joints_xy[b]).tolist())
         for a, b, times in ((12, 2, 1.0), (13, 3, 1.0), (7, 6, 1.0), (8, 9, 2.0))
         if seen[a] and seen[b]
     ]

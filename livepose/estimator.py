@@ -190,10 +190,13 @@ class PoseEstimator:
             return []
         squares = crops.squares_of(boxes_xyxy)
         cut = crops.cut(frame_bgr, squares, self.model.size)
-        for i, poses in enumerate(without):
-            for pose in poses:
-                place = crops.to_crops(pose.joints_xy[None], squares[i : i + 1], self.model.size)
-                crops.cross_out(cut[i], place[0], pose.scores >= SEEN)
+        for crop, square, poses in zip(cut, squares, without, strict=False):
+            if not poses:
+                continue
+            joints_xy = np.stack([pose.joints_xy for pose in poses])
+            places = crops.to_crops(joints_xy, square[None], self.model.size)
+            for pose, place in zip(poses, places, strict=True):
+                crops.cross_out(crop, place, pose.scores >= SEEN)
         joints = self.engine.run(cut)
         xy = crops.to_frame(joints[..., :2], squares, self.model.size)
         scores = joints[..., 2]
