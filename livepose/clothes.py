@@ -3,6 +3,9 @@
 Nothing here says where anybody is; that is `people.py`'s.
 """
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +23,22 @@ STRANGE = 45.0
 """Lab distance from which two parts are as different as can be."""
 
 
-def colours_of(frame_bgr: npt.NDArray[np.uint8], pose: Pose) -> Colours:
-    """Mean colours of the parts of the body that the pose shows, from frame uint8 [H, W, 3]."""
-    out = np.full((3, 3), np.nan, np.float32)
-    x, y = np.rint(POINTS @ pose.joints_xy).astype(int).T
+def colours_of(frame_bgr: npt.NDArray[np.uint8], poses: Sequence[Pose]) -> list[Colours]:
+    """Mean colours of the parts of the body that each pose shows, from frame uint8 [H, W, 3]."""
+    if not poses:
+        return []
+    joints_xy = np.array([pose.joints_xy for pose in poses])
+    unseen = np.array([pose.scores for pose in poses]) < SEEN
+    x, y = np.moveaxis(np.rint(POINTS @ joints_xy).astype(int), 2, 0)  # [N, P] each
     height, width = frame_bgr.shape[:2]
     inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
     pixels = frame_bgr[np.where(inside, y, 0), np.where(inside, x, 0)]
-    lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_BGR2Lab)[0]
-    unseen = pose.scores < SEEN
-    for i, (joints, part) in enumerate(PARTS):
-        here = inside[part]
-        if not unseen[joints].any() and here.sum() * 2 >= len(here):
-            out[i] = lab[part][here].mean(axis=0)
-    return out
+    lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    sums = np.add.reduceat(np.where(inside[..., None], lab, 0), STARTS, axis=1)
+    counts = np.add.reduceat(inside, STARTS, axis=1, dtype=int)
+    known = ~(unseen @ JOINTS) & (2 * counts >= SIZES)
+    means = sums / np.maximum(counts, 1)[..., None]
+    return list(np.where(known[..., None], means, np.nan).astype(np.float32))
 
 
 def unlike(a: Colours, b: Colours) -> float:
@@ -41,9 +46,12 @@ def unlike(a: Colours, b: Colours) -> float:
 
     Lightness counts half: it changes with the light and with the way a body turns.
     """
-    apart = np.linalg.norm((a - b) * (0.5, 1, 1), axis=1) / STRANGE
-    known = apart[np.isfinite(apart)]
-    return float(np.minimum(known, 1).mean()) if len(known) else 0.0
+    apart = [
+        min(math.sqrt(light * light / 4 + green * green + blue * blue) / STRANGE, 1.0)
+        for light, green, blue in (a - b).tolist()
+        if not math.isnan(light)
+    ]
+    return sum(apart) / len(apart) if apart else 0.0
 
 
 def blend(known: Colours, new: Colours, weight: float) -> Colours:
@@ -67,19 +75,24 @@ _PLACES = (
 )
 
 
-def _points() -> tuple[npt.NDArray[np.float32], list[tuple[list[int], slice]]]:
-    """float32 [P, 16]: each point's place as weights of the joints; and each part's joints and
-    which points are its."""
+def _weights() -> npt.NDArray[np.float32]:
+    """float32 [P, 16]: each point's place as weights of the joints."""
     rows: list[npt.NDArray[np.float32]] = []
-    parts: list[tuple[list[int], slice]] = []
     for names, weights in _PLACES:
-        joints = [INDEX[name] for name in names]
-        parts.append((joints, slice(len(rows), len(rows) + len(weights))))
         for own in weights:
             row = np.zeros(len(INDEX), np.float32)
-            row[joints] = own
+            row[[INDEX[name] for name in names]] = own
             rows.append(row)
-    return np.stack(rows), parts
+    return np.stack(rows)
 
 
-POINTS, PARTS = _points()
+POINTS = _weights()
+
+SIZES = np.array([len(weights) for _, weights in _PLACES])
+"""How many of them are each part's; one part's come after the other's."""
+
+STARTS = np.cumsum(SIZES) - SIZES
+"""Which is each part's first."""
+
+JOINTS = np.array([[name in names for names, _ in _PLACES] for name in INDEX])
+"""bool [16, 3]: which joints are each part's."""

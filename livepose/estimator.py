@@ -117,7 +117,7 @@ class PoseEstimator:
         poses = self._tracker.step(
             lambda boxes, without=(): self._look(frame_bgr, boxes, without),
             lambda: self._find(frame_bgr, CERTAIN),
-            lambda pose: colours_of(frame_bgr, pose),
+            lambda poses: colours_of(frame_bgr, poses),
         )
         return self._smoother(poses, time_s) if self._smoother else poses
 

@@ -73,6 +73,9 @@ def distinct(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     """Shared area of two boxes float32 [4] as a share of what both cover."""
-    shared = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod())
-    both = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
+    # By number: numpy takes several times as long for so few.
+    (a_x0, a_y0, a_x1, a_y1), (b_x0, b_y0, b_x1, b_y1) = a, b
+    width, height = min(a_x1, b_x1) - max(a_x0, b_x0), min(a_y1, b_y1) - max(a_y0, b_y0)
+    shared = float(width * height) if width > 0 and height > 0 else 0.0
+    both = float((a_x1 - a_x0) * (a_y1 - a_y0) + (b_x1 - b_x0) * (b_y1 - b_y0)) - shared
     return shared / both if both > 0 else 0.0

@@ -22,6 +22,7 @@ from livepose.track import (
     Track,
     alike,
     box_around,
+    distances,
     overlap,
 )
 
@@ -38,8 +39,8 @@ class Look(Protocol):
         ...
 
 
-Wear = Callable[[Pose], Colours]
-"""The colours of a person of the current frame."""
+Wear = Callable[[Sequence[Pose]], Sequence[Colours]]
+"""The colours of people of the current frame, each one's."""
 
 FOUND = 0.53
 """A new person's `Pose.score`, at least: half of their best joints are right."""
@@ -89,7 +90,7 @@ def one_to_one(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
     """Of (cost, i, j) the cheapest pairs, each i and each j once; an infinite cost is no pair."""
     chosen: dict[int, int] = {}
     for cost, i, j in sorted(pairs):
-        if np.isfinite(cost) and i not in chosen and j not in chosen.values():
+        if cost < np.inf and i not in chosen and j not in chosen.values():
             chosen[i] = j
     return chosen
 
@@ -159,7 +160,8 @@ class Tracker:
         was behind them.
         """
         if not self._tracks:
-            return [self._start(pose, wear(pose)) for pose in search(look, find, self.max_people)]
+            poses = search(look, find, self.max_people)
+            return [self._start(pose, worn) for pose, worn in zip(poses, wear(poses), strict=True)]
         self._frames += 1
         covered = [i for i, track in enumerate(self._tracks) if self._covered(track)]
         plain = [track for i, track in enumerate(self._tracks) if i not in covered]
@@ -171,7 +173,7 @@ class Tracker:
             [()] * len(boxes) + [before] * len(behind),
         )
         bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
-        colours = [wear(pose) for pose in bodies]
+        colours = [*wear(bodies)]
         mine = self._whose(bodies, colours)
         found = poses[len(plain) : len(boxes)]
         in_view = len(bodies)
@@ -182,19 +184,19 @@ class Tracker:
             again = look(np.stack([self._tracks[i].box for i in gone]), [bodies] * len(gone))
             seen += zip(gone, again, strict=True)
         theirs, strangers = self._behind(seen, wear, bodies, mine)
-        for i, pose in theirs.items():
+        for i, (pose, worn) in theirs.items():
             mine[i] = len(bodies)
             bodies.append(pose)
-            colours.append(wear(pose))
+            colours.append(worn)
         kept = self._follow(bodies, colours, mine, in_view)
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
-        for pose in strangers:
+        for pose, worn in strangers:
             if self._make_room():
-                kept.append(self._start(pose, wear(pose)))
+                kept.append(self._start(pose, worn))
                 self._tracks[-1].hidden = True
         self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
         return kept
@@ -234,10 +236,13 @@ class Tracker:
         wear: Wear,
         bodies: Sequence[Pose],
         mine: dict[int, int],
-    ) -> tuple[dict[int, Pose], list[Pose]]:
+    ) -> tuple[dict[int, tuple[Pose, Colours]], list[tuple[Pose, Colours]]]:
         """Of poses seen with those in view crossed out, each where the track of that index is:
-        which is whose of the tracks that are nobody's of `bodies`, and who is somebody new.
+        which is whose of the tracks that are nobody's of `bodies`, and who is somebody new; each
+        with what they wear.
         """
+        if not seen:
+            return {}, []
         lost = [i for i in range(len(self._tracks)) if i not in mine]
         # Who was seen so a frame ago need not be as sure now: nobody should come and go.
         partly = {i for i in lost if self._tracks[i].hidden and not self._tracks[i].missed}
@@ -248,25 +253,26 @@ class Tracker:
             for pose in distinct([pose for _, pose in seen], KEPT, len(seen))
             if all(alike(pose, body) < self._beside for body in bodies)
         ]
-        colours = [wear(pose) for pose in others]
+        colours = wear(others)
+        apart = distances([self._tracks[i] for i in lost], others).tolist()
         theirs = one_to_one(
-            (self._tracks[i].cost(pose, worn, stranger=self._stranger), i, j)
-            for i in lost
-            for j, (pose, worn) in enumerate(zip(others, colours, strict=True))
+            (self._tracks[i].cost(pose, worn, away, stranger=self._stranger), i, j)
+            for i, row in zip(lost, apart, strict=True)
+            for j, (pose, worn, away) in enumerate(zip(others, colours, row, strict=True))
             if pose.score >= PARTLY or i in partly
         )
         # Who is looked for here and was not known by their colours may still be the one seen.
         looked = [pose for i, pose in seen if i in mine]
         waiting = [self._tracks[i].box for i in lost if i not in theirs]
         strangers = [
-            pose
+            (pose, colours[j])
             for j, pose in enumerate(others)
             if j not in theirs.values()
             and pose.score >= FOUND
             and any(pose is p for p in looked)
             and all(overlap(box, pose.box_xyxy) <= BEHIND for box in waiting)
         ]
-        return {i: others[j] for i, j in theirs.items()}, strangers
+        return {i: (others[j], colours[j]) for i, j in theirs.items()}, strangers
 
     def _suspected(self, mine: dict[int, int]) -> list[int]:
         """Tracks in full view that somebody unknown may stand behind: each when it is new, and then
@@ -300,10 +306,11 @@ class Tracker:
         """Which body (its index) is which track's (its index): the surest pair first."""
         # Who is alone and in sight stays the same person when the light is switched on.
         alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
+        apart = distances(self._tracks, bodies).tolist()
         return one_to_one(
-            (track.cost(pose, worn, alone, self._stranger), i, j)
-            for i, track in enumerate(self._tracks)
-            for j, (pose, worn) in enumerate(zip(bodies, colours, strict=True))
+            (track.cost(pose, worn, away, alone, self._stranger), i, j)
+            for i, (track, row) in enumerate(zip(self._tracks, apart, strict=True))
+            for j, (pose, worn, away) in enumerate(zip(bodies, colours, row, strict=True))
         )
 
     def _follow(

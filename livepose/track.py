@@ -63,6 +63,9 @@ STILL = 0.03
 """Body sizes that the next box must differ by: a crop that moves with every noise in the pose
 makes more of it, and of two answers now one and now the other."""
 
+OUT = np.array((-1, -1, 1, 1), np.float32)
+"""Which way is outwards for each side of a box."""
+
 COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
@@ -83,24 +86,30 @@ def box_around(pose: Pose) -> Boxes | None:
 
 def overlap(a: Boxes, b: Boxes) -> float:
     """Shared area of two boxes as a share of the smaller one."""
-    shared = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    if (shared <= 0).any():
+    (a_x0, a_y0, a_x1, a_y1), (b_x0, b_y0, b_x1, b_y1) = a, b
+    width, height = min(a_x1, b_x1) - max(a_x0, b_x0), min(a_y1, b_y1) - max(a_y0, b_y0)
+    if width <= 0 or height <= 0:
         return 0.0
-    return float(shared.prod() / max(1e-6, min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())))
+    smaller = min((a_x1 - a_x0) * (a_y1 - a_y0), (b_x1 - b_x0) * (b_y1 - b_y0))
+    return float(width * height / max(1e-6, smaller))
 
 
 def size_of(box: Boxes) -> float:
     """The longer side in pixels."""
-    return max(float((box[2:] - box[:2]).max()), 1.0)
+    x0, y0, x1, y1 = box
+    return max(float(x1 - x0), float(y1 - y0), 1.0)
 
 
 def alike(a: Pose, b: Pose) -> float:
     """How far two poses are one body's, 0..1: as OKS, with one tolerance for all joints, a
-    tenth of the smaller body's size, over the joints that both see.
+    tenth of the smaller body's size, over the joints that both see. Below 0.3 where their boxes
+    do not touch, and taken for 0.
     """
-    both = (a.scores >= SEEN) & (b.scores >= SEEN)
     box_a, box_b = box_around(a), box_around(b)
-    if both.sum() < 4 or box_a is None or box_b is None:
+    if box_a is None or box_b is None or not overlap(box_a, box_b):
+        return 0.0
+    both = (a.scores >= SEEN) & (b.scores >= SEEN)
+    if both.sum() < 4:
         return 0.0
     x, y = (a.joints_xy - b.joints_xy)[both].T
     tolerance = 0.1 * min(size_of(box_a), size_of(box_b))
@@ -135,19 +144,22 @@ class Track:
         return Pose(self.joints_xy, self.scores, self.box, 0.0, self.id)
 
     def cost(
-        self, pose: Pose, colours: Colours, alone: bool = False, stranger: float = STRANGER
+        self,
+        pose: Pose,
+        colours: Colours,
+        apart: float,
+        alone: bool = False,
+        stranger: float = STRANGER,
     ) -> float:
         """How little the pose is this person's: body sizes from where they are expected, and
         how unlike their colours are. Infinite where it is too far away or, unless there is
         nobody else, too unlike; neither counts for who is coming into the picture.
+
+        apart: how far it is from there in pixels, see `distances`.
         """
-        seen = pose.scores >= SEEN
-        if not seen.any():
+        if apart == np.inf:
             return np.inf
-        x, y = (pose.joints_xy - self.joints_xy)[seen].T
-        apart = np.sort(np.hypot(x, y))
-        middle = (len(apart) - 1) // 2, len(apart) // 2  # np.median takes three times as long
-        away = float(apart[middle[0]] + apart[middle[1]]) / 2 / size_of(self.box)
+        away = apart / size_of(self.box)
         far = away > FAR + WIDER * self.missed and not self.in_place(pose)
         if far and not self.comes_in(pose):
             return np.inf
@@ -192,12 +204,12 @@ class Track:
         # Limited, so that one wild pose does not throw the box out of the picture.
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
-        self.speed = np.clip(speed, -limit, limit).astype(np.float32)
+        self.speed = np.minimum(np.maximum(speed, -limit), limit)
         self.seen, self.missed, self.hidden = self.seen + 1, 0, hidden
         if hidden:
-            self.box = self.box + np.tile(moved + self.speed, 2)
+            self.box = self.box + twice(moved + self.speed)
         else:
-            moved_box = steadied(self.box, box) + np.tile(self.speed, 2)
+            moved_box = steadied(self.box, box) + twice(self.speed)
             if np.abs(moved_box - self.box).max() > STILL * size_of(box):
                 self.box = moved_box
         self.joints_xy, self.scores = pose.joints_xy + self.speed, pose.scores
@@ -209,8 +221,23 @@ class Track:
         self.missed += 1
         self.hidden = any(overlap(self.box, box) > BEHIND for box in others)
         self.speed = self.speed * np.float32(COAST)
-        self.box = self.box + np.tile(self.speed, 2)
+        self.box = self.box + twice(self.speed)
         self.joints_xy = self.joints_xy + self.speed
+
+
+def distances(tracks: Sequence[Track], poses: Sequence[Pose]) -> npt.NDArray[np.float32]:
+    """The median way in pixels from where the joints of T tracks are expected to where they are
+    seen in B poses: float32 [T, B]; infinite for a pose that shows none.
+    """
+    if not tracks or not poses:
+        return np.zeros((len(tracks), len(poses)), np.float32)
+    expected = np.array([track.joints_xy for track in tracks])
+    seen = np.array([pose.scores for pose in poses]) >= SEEN
+    moved = np.array([pose.joints_xy for pose in poses]) - expected[:, None]
+    apart = np.sort(np.where(seen, np.hypot(moved[..., 0], moved[..., 1]), np.inf))
+    count, each = seen.sum(axis=1), np.arange(len(poses))
+    low, high = apart[:, each, np.maximum(count - 1, 0) // 2], apart[:, each, count // 2]
+    return np.asarray((low + high) / 2, np.float32)
 
 
 def steadied(last: Boxes, new: Boxes) -> Boxes:
@@ -218,5 +245,10 @@ def steadied(last: Boxes, new: Boxes) -> Boxes:
 
     A joint that flickers for a frame must not make the crop jump and all joints with it.
     """
-    outwards = np.concatenate((new[:2] < last[:2], new[2:] > last[2:]))
-    return np.where(outwards, 0.3 * last + 0.7 * new, 0.7 * last + 0.3 * new).astype(np.float32)
+    outwards = (new - last) * OUT > 0
+    return np.where(outwards, 0.3 * last + 0.7 * new, 0.7 * last + 0.3 * new)
+
+
+def twice(xy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """float32 [2] -> [4], for both corners of a box; np.tile takes several times as long."""
+    return np.concatenate((xy, xy))

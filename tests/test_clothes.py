@@ -25,10 +25,7 @@ def truth(scene: SyntheticScene, time_s: float) -> tuple[np.ndarray, list[Pose]]
 
 def test_one_person_is_like_themselves_and_unlike_another() -> None:
     scene = SyntheticScene((640, 480), people=2)
-    first, later = (
-        [colours_of(frame, pose) for pose in poses]
-        for frame, poses in (truth(scene, 0.0), truth(scene, 0.5))
-    )
+    first, later = (colours_of(*truth(scene, time_s)) for time_s in (0.0, 0.5))
     for i in (0, 1):
         assert unlike(first[i], later[i]) < 0.5 * unlike(first[i], later[1 - i])
 
@@ -36,14 +33,15 @@ def test_one_person_is_like_themselves_and_unlike_another() -> None:
 def test_parts_that_are_not_seen_say_nothing() -> None:
     scene = SyntheticScene((640, 480), people=1)
     frame, (pose,) = truth(scene, 0.0)
-    whole = colours_of(frame, pose)
+    (whole,) = colours_of(frame, [pose])
     pose.scores[[1, 4, 8, 9]] = 0.0  # knees, neck, head
-    part = colours_of(frame, pose)
+    (part,) = colours_of(frame, [pose])
     assert np.isnan(part[[0, 2]]).all() and np.array_equal(part[1], whole[1])
     assert unlike(whole, part) == 0
     assert unlike(np.full((3, 3), np.nan, np.float32), whole) == 0
     pose.joints_xy[:] += 5000
-    assert np.isnan(colours_of(frame, pose)).all()
+    assert np.isnan(colours_of(frame, [pose])).all()
+    assert colours_of(frame, []) == []
 
 
 def test_white_and_black_are_strangers_and_blend_keeps_what_is_known() -> None:
@@ -86,9 +84,9 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
         def find(shown: dict[int, float] = shown) -> Boxes:
             return np.array([(x - 8, 130, x + 88, 370) for x in shown.values()], np.float32)
 
-        def wear(pose: Pose, shown: dict[int, float] = shown) -> np.ndarray:
-            left = float(pose.joints_xy[0, 0] - shape[0, 0])
-            return worn[min(shown, key=lambda i: abs(shown[i] - left))]
+        def wear(poses: Sequence[Pose], shown: dict[int, float] = shown) -> list[np.ndarray]:
+            lefts = [float(pose.joints_xy[0, 0] - shape[0, 0]) for pose in poses]
+            return [worn[min(shown, key=lambda i: abs(shown[i] - left))] for left in lefts]
 
         for pose in tracker.step(look, find, wear):
             left = float(pose.joints_xy[0, 0] - shape[0, 0])
@@ -109,6 +107,6 @@ def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
         poses = tracker.step(
             look,
             lambda: np.array([(292, 130, 388, 370)], np.float32),
-            lambda pose, light=light: np.full((3, 3), light, np.float32),  # type: ignore[misc]
+            lambda poses, light=light: [np.full((3, 3), light, np.float32) for _ in poses],  # type: ignore[misc]
         )
         assert [pose.id for pose in poses] == [1]

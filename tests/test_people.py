@@ -20,7 +20,7 @@ from livepose.people import (
     unknown,
 )
 from livepose.pose import Pose
-from livepose.track import Boxes, Track, alike, box_around, overlap, steadied
+from livepose.track import Boxes, Track, alike, box_around, distances, overlap, steadied
 
 SHAPE = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 
@@ -74,9 +74,16 @@ class World:
         return Pose(joints.astype(np.float32), scores, box, float(scores[0]))
 
 
-def naked(pose: Pose) -> Colours:
+UNKNOWN = np.full((3, 3), np.nan, np.float32)
+
+
+def naked(poses: Sequence[Pose]) -> list[Colours]:
     """Nothing is known of anybody's colours."""
-    return np.full((3, 3), np.nan, np.float32)
+    return [UNKNOWN for _ in poses]
+
+
+def cost_of(track: Track, pose: Pose, colours: Colours) -> float:
+    return track.cost(pose, colours, float(distances([track], [pose])[0, 0]))
 
 
 def middle(corner: tuple[float, float]) -> np.ndarray:
@@ -155,8 +162,8 @@ def test_who_is_in_sight_keeps_the_pose_that_somebody_missed_fits_as_well() -> N
     pose = World([(200, 150)]).pose(np.array((192, 130, 288, 370), np.float32))
     box = box_around(pose)
     assert box is not None
-    known = [Track(i, box, pose.joints_xy, pose.scores, naked(pose), missed=i) for i in (0, 1)]
-    assert known[0].cost(pose, naked(pose)) < known[1].cost(pose, naked(pose))
+    known = [Track(i, box, pose.joints_xy, pose.scores, UNKNOWN, missed=i) for i in (0, 1)]
+    assert cost_of(known[0], pose, UNKNOWN) < cost_of(known[1], pose, UNKNOWN)
 
 
 def test_strange_colours_are_forgiven_only_where_somebody_was_expected() -> None:
@@ -166,12 +173,12 @@ def test_strange_colours_are_forgiven_only_where_somebody_was_expected() -> None
     mine = np.zeros((3, 3), np.float32)
     mixed = mine + (0, 0.6 * STRANGE, 0)
     here = Track(1, box, pose.joints_xy, pose.scores, mine)
-    assert np.isfinite(here.cost(pose, mixed.astype(np.float32)))
+    assert np.isfinite(cost_of(here, pose, mixed.astype(np.float32)))
     aside = replace(here, joints_xy=pose.joints_xy + 0.2 * float((box[2:] - box[:2]).max()))
     gone = replace(here, missed=3)
     for other in (aside, gone):
-        assert np.isinf(other.cost(pose, mixed.astype(np.float32)))
-        assert np.isfinite(other.cost(pose, mine))
+        assert np.isinf(cost_of(other, pose, mixed.astype(np.float32)))
+        assert np.isfinite(cost_of(other, pose, mine))
 
 
 def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> None:
@@ -179,8 +186,10 @@ def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> Non
     world = World([(100, 150), (500, 150)])
     left = np.zeros((3, 3), np.float32)
 
-    def wear(pose: Pose) -> Colours:
-        return left if pose.joints_xy[0, 0] < 300 else np.zeros((3, 3), np.float32)
+    def wear(poses: Sequence[Pose]) -> list[Colours]:
+        return [
+            left if pose.joints_xy[0, 0] < 300 else np.zeros((3, 3), np.float32) for pose in poses
+        ]
 
     tracker = Tracker(8)
     assert {pose.id for pose in tracker.step(world, world.find, wear)} == {1, 2}
@@ -211,18 +220,18 @@ def test_who_comes_into_the_picture_is_the_head_that_was_seen_first() -> None:
     assert box is not None
     dark, bright = np.zeros((3, 3), np.float32), np.full((3, 3), 2 * STRANGE, np.float32)
     coming = Track(1, box, head.joints_xy, head.scores, dark, seen=2, missed=1)
-    assert np.isfinite(coming.cost(whole, bright))
+    assert np.isfinite(cost_of(coming, whole, bright))
     for other in (
         replace(coming, seen=30),
         replace(coming, box=box + 300),
         replace(coming, box=box_around(whole)),
         replace(coming, hidden=True),
     ):
-        assert np.isinf(other.cost(whole, bright))
+        assert np.isinf(cost_of(other, whole, bright))
     larger = box_around(whole)
     assert larger is not None
     coming.begin_anew(whole, larger, bright)
-    assert coming.cost(whole, bright) == pytest.approx(0), "nothing is left of the glimpse"
+    assert cost_of(coming, whole, bright) == pytest.approx(0), "nothing is left of the glimpse"
 
 
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
@@ -252,13 +261,13 @@ def test_who_has_left_does_not_keep_the_last_place() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
     dark, bright = np.full((3, 3), 10, np.float32), np.full((3, 3), 200, np.float32)
-    tracker.step(world, world.find, lambda pose: dark)
+    tracker.step(world, world.find, lambda poses: [dark] * len(poses))
     world.people = []
     for _ in range(4):
-        tracker.step(world, world.find, lambda pose: dark)
+        tracker.step(world, world.find, lambda poses: [dark] * len(poses))
     world.people = [(210, 150)]
     frames = 0
-    while not (poses := tracker.step(world, world.find, lambda pose: bright)):
+    while not (poses := tracker.step(world, world.find, lambda poses: [bright] * len(poses))):
         frames += 1
         assert frames < GRACE + MISSING_EVERY
     assert [p.id for p in poses] == [2]
@@ -509,6 +518,25 @@ def test_box_around_needs_joints() -> None:
     assert box_around(replace(pose, scores=five)) == pytest.approx(
         [-0.8, 0.2, 8.8, 9.8]
     )  # 0..8, 1..9 and a tenth
+
+
+def test_distances_are_medians_over_the_joints_that_are_seen() -> None:
+    rng = np.random.default_rng(0)
+    box = np.array((0, 0, 100, 100), np.float32)
+    tracks, poses = [], []
+    for i in range(3):
+        xy = rng.uniform(0, 100, (16, 2)).astype(np.float32)
+        tracks.append(Track(i, box, xy, np.ones(16, np.float32), UNKNOWN))
+    for shown in (16, 15, 1, 0):
+        xy = rng.uniform(0, 100, (16, 2)).astype(np.float32)
+        poses.append(Pose(xy, np.repeat((1, 0), (shown, 16 - shown)).astype(np.float32), box, 1.0))
+    apart = distances(tracks, poses)
+    assert apart.shape == (3, 4) and np.isinf(apart[:, 3]).all()
+    for track, row in zip(tracks, apart, strict=True):
+        for pose, shown, away in zip(poses, (16, 15, 1), row, strict=False):
+            each = np.linalg.norm(pose.joints_xy - track.joints_xy, axis=1)[:shown]
+            assert away == pytest.approx(np.median(each))
+    assert distances([], poses).shape == (0, 4)
 
 
 def test_overlap_by_hand() -> None:
