@@ -54,6 +54,7 @@ class Trainer:
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = StackedHourglass(config.network).to(self.device).eval()
         self.average.load_state_dict(self.network.state_dict())
+        self._pairs = floats_of(self.average), floats_of(self.network)
         self.optimizer = torch.optim.AdamW(
             decayed_groups(self.network, config.weight_decay), lr=config.lr, fused=True
         )
@@ -158,9 +159,9 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
-        update_average(
-            self.average, self.network, min(self.config.ema, self.step / (self.step + 10))
-        )
+        with torch.no_grad():  # of weights, and of norms' statistics
+            decay = min(self.config.ema, self.step / (self.step + 10))
+            torch._foreach_lerp_(*self._pairs, 1 - decay)
         return loss.item()
 
     def _any(self, flag: bool) -> bool:
@@ -293,9 +294,7 @@ def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average += (1 - decay) * (network - average), for weights and for BatchNorm statistics."""
-    ours, theirs = average.state_dict(), network.state_dict()
-    floats = [k for k, v in ours.items() if v.is_floating_point()]
-    torch._foreach_lerp_([ours[k] for k in floats], [theirs[k] for k in floats], 1 - decay)
+def floats_of(network: nn.Module) -> list[Tensor]:
+    """Weights and the norms' statistics, the tensors themselves: the same for as long as it lives,
+    and asking for them takes milliseconds, too many for every step on a GPU."""
+    return [value for value in network.state_dict().values() if value.is_floating_point()]
