@@ -58,7 +58,8 @@ GRACE = 8
 """Frames in a row that a followed person may be missed in."""
 
 HIDDEN = 45
-"""Such frames for somebody whose expected place another person is standing in front of."""
+"""Such frames for somebody whose expected place another person is standing in front of; when it is
+free again `GRACE` begins."""
 
 NEWCOMERS_EVERY = 6
 """While there is room for more people the finder looks at every so many frames."""
@@ -76,8 +77,11 @@ BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
-TWIN = 0.72
-"""The same with a model that is believed."""
+TWIN = 0.82
+"""The same with a model that never gives them a score."""
+
+BELIEVED = 0.05
+"""Mean score of people who are crossed out up to which a model is believed of who stands behind."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -134,14 +138,14 @@ camera was unplugged, the view paused, or it is another video."""
 class Tracker:
     """Follows people from frame to frame. Ids rise from 1 and are never handed on.
 
-    trusted: whether the model is believed of who stands behind others, because it hardly ever
-    answers who is crossed out.
+    ghosts: the mean score that the model gives people who are crossed out, though nobody else is
+    there. The less, the more it is believed of who stands behind others.
     """
 
-    def __init__(self, max_people: int, trusted: bool = False) -> None:
+    def __init__(self, max_people: int, ghosts: float = 1.0) -> None:
         self.max_people = max_people
-        self._beside = TWIN if trusted else BESIDE
-        self._stranger = STRANGER_STILL if trusted else STRANGER
+        self._beside = max(BESIDE, TWIN - 2 * ghosts)
+        self._stranger = STRANGER_STILL if ghosts < BELIEVED else STRANGER
         self._tracks: list[Track] = []
         self._next_id = 1
         self._frames = 0
@@ -198,7 +202,7 @@ class Tracker:
             if self._make_room():
                 kept.append(self._start(pose, worn))
                 self._tracks[-1].hidden = True
-        self._tracks = [t for t in self._tracks if t.missed <= (HIDDEN if t.hidden else GRACE)]
+        self._tracks = [t for t in self._tracks if t.waited <= GRACE and t.missed <= HIDDEN]
         return kept
 
     def _covered(self, track: Track) -> bool:

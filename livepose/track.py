@@ -120,8 +120,8 @@ def alike(a: Pose, b: Pose) -> float:
 class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected next, `scores`
     are of their last pose; `speed` in pixels a frame; `seen` counts frames with them, `missed`
-    frames in a row without; `hidden` says whether somebody else was in that place, before them,
-    seen or not.
+    frames in a row without, `waited` those since somebody else was last in that place, before
+    them; `hidden` says whether somebody is, seen or not.
     """
 
     id: int
@@ -132,6 +132,7 @@ class Track:
     speed: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     seen: int = 1
     missed: int = 0
+    waited: int = 0
     hidden: bool = False
 
     @property
@@ -191,7 +192,7 @@ class Track:
         self.box, self.colours = box, colours
         self.joints_xy, self.scores = pose.joints_xy, pose.scores
         self.speed = np.zeros(2, np.float32)
-        self.seen, self.missed, self.hidden = self.seen + 1, 0, False
+        self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, False
 
     def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
         """The person was seen: correct the expectation, and move it on by a frame.
@@ -205,7 +206,7 @@ class Track:
         speed = self.speed + 0.3 * moved
         limit = 0.1 * size_of(box)
         self.speed = np.minimum(np.maximum(speed, -limit), limit)
-        self.seen, self.missed, self.hidden = self.seen + 1, 0, hidden
+        self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, hidden
         if hidden:
             self.box = self.box + twice(moved + self.speed)
         else:
@@ -220,6 +221,7 @@ class Track:
         """
         self.missed += 1
         self.hidden = any(overlap(self.box, box) > BEHIND for box in others)
+        self.waited = 0 if self.hidden else self.waited + 1
         self.speed = self.speed * np.float32(COAST)
         self.box = self.box + twice(self.speed)
         self.joints_xy = self.joints_xy + self.speed

@@ -101,20 +101,20 @@ def test_wrong_settings() -> None:
         livepose.nosuch  # noqa: B018
 
 
-def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others(
+def test_a_model_that_answers_who_is_crossed_out_is_believed_less_of_who_is_behind_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its card; one without that figure is not trusted."""
-    believed: list[bool] = []
+    """By its card; one without that figure is not believed."""
+    told: list[float] = []
 
-    def tracker(max_people: int, trusted: bool) -> Tracker:
-        believed.append(trusted)
-        return Tracker(max_people, trusted)
+    def tracker(max_people: int, ghosts: float) -> Tracker:
+        told.append(ghosts)
+        return Tracker(max_people, ghosts)
 
     monkeypatch.setattr("livepose.estimator.Tracker", tracker)
     model = find_model("small")
-    for answered in (None, 0.5, 0.0):
-        about = {} if answered is None else {"crossed_out": {"answered": answered}}
+    for mean in (None, 0.5, 0.0):
+        about = {} if mean is None else {"crossed_out": {"mean_score": mean}}
         card = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
         PoseEstimator(replace(model, card=card)).close()
-    assert believed == [False, False, True]
+    assert told == [1.0, 0.5, 0.0]

@@ -456,12 +456,12 @@ def test_a_weak_answer_from_behind_is_nobody() -> None:
     assert [[p.id for p in poses] for poses in people] == [[1]] * 3
 
 
-@pytest.mark.parametrize("trusted", [False, True])
-def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(trusted: bool) -> None:
+@pytest.mark.parametrize("ghosts", [1.0, 0.01])
+def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(ghosts: float) -> None:
     """Networks do so, and not in quite the same place; of one that does not it is somebody."""
     shown = [(200.0, 150.0), (420.0, 150.0)]
     world = World(shown)
-    tracker = Tracker(8, trusted)
+    tracker = Tracker(8, ghosts)
     tracker.step(world, world.find, naked)
 
     def again(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
@@ -473,7 +473,7 @@ def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(trusted: bool) 
     nothing = np.zeros((0, 4), np.float32)
     people = [tracker.step(again, lambda: nothing, naked) for _ in range(2 * SUSPECTED_EVERY)]
     assert all([p.id for p in poses][:2] == [1, 2] for poses in people)
-    assert {len(poses) for poses in people} == ({4} if trusted else {2})
+    assert {len(poses) for poses in people} == ({2} if ghosts == 1 else {4})
 
 
 def test_nobody_is_behind_somebody_who_is_alone() -> None:
@@ -489,6 +489,29 @@ def test_nobody_is_behind_somebody_who_is_alone() -> None:
     world.looks.clear()
     tracker.step(world, world.find, naked)
     assert world.looks == [1]  # given up
+
+
+@pytest.mark.parametrize(("unseen", "kept"), [(2, True), (GRACE, False)])
+def test_who_was_hidden_for_long_has_some_frames_to_be_seen_when_the_other_steps_aside(
+    unseen: int, kept: bool
+) -> None:
+    """They are not seen at once: `unseen` frames after the other one is gone."""
+    front, behind = (200.0, 150.0), (205.0, 150.0)
+    world = World([front, (420, 150)])
+    tracker = Tracker(8)
+    tracker.step(world, world.find, naked)
+    nothing = np.zeros((0, 4), np.float32)
+    for x in np.arange(420, 204, -5.0):
+        world.people = [front, (float(x), 150)]
+        tracker.step(world, lambda: nothing, naked)
+    world.people = [front]
+    for _ in range(3 * GRACE):
+        tracker.step(world, lambda: nothing, naked)
+    for step in range(7 + unseen):  # after seven the boxes share less than half
+        world.people = [(front[0] + 10 * step, 150)]
+        tracker.step(world, lambda: nothing, naked)
+    world.people += [behind]
+    assert (2 in {p.id for p in tracker.step(world, world.find, naked)}) == kept
 
 
 def test_two_tracks_on_one_body_become_one() -> None:
