@@ -77,7 +77,8 @@ class PoseEstimator:
         self._build: BackgroundBuild | None = None
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
-        ghosts = self.model.card.get("crossed_out", {}).get("mean_score", 1.0)
+        again = self.model.card.get("crossed_out", {})
+        ghosts = max(again.get("answered", 1.0), again.get("mean_score", 1.0))
         self._tracker = Tracker(max_people, ghosts)
 
     def estimate(

@@ -81,7 +81,7 @@ TWIN = 0.82
 """The same with a model that never gives them a score."""
 
 BELIEVED = 0.05
-"""Mean score of people who are crossed out up to which a model is believed of who stands behind."""
+"""Below this mean score of people who are crossed out a model is believed of who stands behind."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -139,7 +139,8 @@ class Tracker:
     """Follows people from frame to frame. Ids rise from 1 and are never handed on.
 
     ghosts: the mean score that the model gives people who are crossed out, though nobody else is
-    there. The less, the more it is believed of who stands behind others.
+    there, or the share of them that it takes for somebody, whichever is more. The less, the more
+    it is believed of who stands behind others.
     """
 
     def __init__(self, max_people: int, ghosts: float = 1.0) -> None:
@@ -193,6 +194,11 @@ class Tracker:
             bodies.append(pose)
             colours.append(worn)
         kept = self._follow(bodies, colours, mine, in_view)
+        self._tracks = [
+            track
+            for track in self._tracks
+            if track.waited <= GRACE and track.missed - track.waited <= HIDDEN
+        ]
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
@@ -202,7 +208,6 @@ class Tracker:
             if self._make_room():
                 kept.append(self._start(pose, worn))
                 self._tracks[-1].hidden = True
-        self._tracks = [t for t in self._tracks if t.waited <= GRACE and t.missed <= HIDDEN]
         return kept
 
     def _covered(self, track: Track) -> bool:
@@ -309,10 +314,11 @@ class Tracker:
     def _whose(self, bodies: Sequence[Pose], colours: Sequence[Colours]) -> dict[int, int]:
         """Which body (its index) is which track's (its index): the surest pair first."""
         # Who is alone and in sight stays the same person when the light is switched on.
-        alone = len(self._tracks) == len(bodies) == 1 and not self._tracks[0].missed
+        known = [track for track in self._tracks if track.missed <= GRACE]
+        alone = known[0] if len(known) == len(bodies) == 1 and not known[0].missed else None
         apart = distances(self._tracks, bodies).tolist()
         return one_to_one(
-            (track.cost(pose, worn, away, alone, self._stranger), i, j)
+            (track.cost(pose, worn, away, track is alone, self._stranger), i, j)
             for i, (track, row) in enumerate(zip(self._tracks, apart, strict=True))
             for j, (pose, worn, away) in enumerate(zip(bodies, colours, row, strict=True))
         )
@@ -344,14 +350,14 @@ class Tracker:
         return kept
 
     def _make_room(self) -> bool:
-        """Whether one more person may be followed: of too many who is thought behind somebody,
-        but was not seen for longest, is given up."""
+        """Whether one more person may be followed: of too many who was not seen for longest is
+        given up, before those who are thought behind somebody who is not where they should be."""
         if len(self._tracks) < self.max_people:
             return True
         lost = [track for track in self._tracks if track.missed > GRACE]
         if not lost:
             return False
-        longest = max(lost, key=lambda track: track.missed)
+        longest = max(lost, key=lambda track: (not track.hidden, track.missed))
         self._tracks = [track for track in self._tracks if track is not longest]
         return True
 

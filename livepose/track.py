@@ -161,7 +161,9 @@ class Track:
         if apart == np.inf:
             return np.inf
         away = apart / size_of(self.box)
-        far = away > FAR + WIDER * self.missed and not self.in_place(pose)
+        # Who was hidden may have gone anywhere meanwhile; from where nobody stands, no further.
+        wider = WIDER * (self.missed if self.hidden else self.waited)
+        far = away > FAR + wider and not self.in_place(pose)
         if far and not self.comes_in(pose):
             return np.inf
         strange = unlike(self.colours, colours)

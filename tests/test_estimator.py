@@ -113,8 +113,8 @@ def test_a_model_that_answers_who_is_crossed_out_is_believed_less_of_who_is_behi
 
     monkeypatch.setattr("livepose.estimator.Tracker", tracker)
     model = find_model("small")
-    for mean in (None, 0.5, 0.0):
-        about = {} if mean is None else {"crossed_out": {"mean_score": mean}}
+    for again in (None, {"answered": 0.0, "mean_score": 0.5}, {"answered": 0.0, "mean_score": 0.0}):
+        about = {} if again is None else {"crossed_out": again}
         card = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
         PoseEstimator(replace(model, card=card)).close()
     assert told == [1.0, 0.5, 0.0]

@@ -424,9 +424,6 @@ def test_folder_named_like_a_pattern(tmp_path: Path) -> None:
     assert open_source(str(write_images(tmp_path / "a[1]*"))).info.frames == FRAMES
 
 
-# Network
-
-
 def test_pixels_that_are_not_square_become_so(tmp_path: Path) -> None:
     path = tmp_path / "dvd.mkv"
     with av.open(str(path), "w") as container:
