@@ -16,6 +16,7 @@ from livepose.people import (
     SAME,
     SUSPECTED_EVERY,
     Tracker,
+    Wear,
     search,
     unknown,
 )
@@ -491,27 +492,65 @@ def test_nobody_is_behind_somebody_who_is_alone() -> None:
     assert world.looks == [1]  # given up
 
 
+def dressed(light: float) -> Wear:
+    """Everybody in one colour."""
+    return lambda poses: [np.full((3, 3), light, np.float32) for _ in poses]
+
+
+def stepped_aside(unseen: int, hidden: int = 3 * GRACE) -> tuple[World, Tracker]:
+    """1 stood before 2 for `hidden` frames and stepped aside `unseen` frames ago; 2 is not seen."""
+    world, tracker = World([(200, 150), (420, 150)]), Tracker(3)
+    tracker.step(world, world.find, dressed(10))
+    nothing = np.zeros((0, 4), np.float32)
+    way = [(200.0, x) for x in np.arange(420, 204, -5.0)] + [(200.0, None)] * hidden
+    # After seven steps the boxes share less than half.
+    for front, behind in way + [(200.0 + 10 * k, None) for k in range(7 + unseen)]:
+        world.people = [(x, 150) for x in (front, behind) if x is not None]
+        tracker.step(world, lambda: nothing, dressed(10))
+    return world, tracker
+
+
+@pytest.mark.parametrize("hidden", [GRACE, HIDDEN - 10])
 @pytest.mark.parametrize(("unseen", "kept"), [(2, True), (GRACE, False)])
 def test_who_was_hidden_for_long_has_some_frames_to_be_seen_when_the_other_steps_aside(
-    unseen: int, kept: bool
+    unseen: int, kept: bool, hidden: int
 ) -> None:
-    """They are not seen at once: `unseen` frames after the other one is gone."""
-    front, behind = (200.0, 150.0), (205.0, 150.0)
-    world = World([front, (420, 150)])
-    tracker = Tracker(8)
+    world, tracker = stepped_aside(unseen, hidden)
+    world.people += [(205, 150)]
+    assert (2 in {p.id for p in tracker.step(world, world.find, dressed(10))}) == kept
+
+
+def test_who_was_hidden_is_nobody_far_away_and_keeps_nobody_from_being_alone() -> None:
+    world, tracker = stepped_aside(2)
+    world.people += [(-60, 150)]
+    for _ in range(MISSING_EVERY + 1):
+        poses = tracker.step(world, world.find, dressed(10))
+    assert {p.id for p in poses} == {1, 3}
+    world, tracker = stepped_aside(2)
+    assert [p.id for p in tracker.step(world, world.find, dressed(200))] == [1]  # a light goes on
+
+
+def test_too_full_who_may_be_gone_makes_room_before_who_is_hidden() -> None:
+    """2 is hidden behind 1 for longer than 4 behind 3; 3 steps aside, and somebody comes."""
+    world, tracker = World([(100, 150), (300, 150), (1000, 150), (1200, 150)]), Tracker(4)
     tracker.step(world, world.find, naked)
     nothing = np.zeros((0, 4), np.float32)
-    for x in np.arange(420, 204, -5.0):
-        world.people = [front, (float(x), 150)]
+    for x in np.arange(200, 0, -5.0):
+        behind = [(100 + x, 150), (1000 + x, 150)] if x > 5 else []
+        world.people = [(100, 150), (1000, 150), *behind]
         tracker.step(world, lambda: nothing, naked)
-    world.people = [front]
-    for _ in range(3 * GRACE):
+    for k in range(12):
+        world.people = [(100, 150), (1000.0 + 10 * k, 150)]
         tracker.step(world, lambda: nothing, naked)
-    for step in range(7 + unseen):  # after seven the boxes share less than half
-        world.people = [(front[0] + 10 * step, 150)]
-        tracker.step(world, lambda: nothing, naked)
-    world.people += [behind]
-    assert (2 in {p.id for p in tracker.step(world, world.find, naked)}) == kept
+    first, second = tracker.step(world, lambda: nothing, naked)
+    world.people += [(600, 150)]
+    while len(poses := tracker.step(world, world.find, naked)) < 3:
+        pass
+    assert {p.id for p in poses} - {first.id, second.id} == {5}
+    for _ in range(MISSING_EVERY):
+        world.people = [(160, 150), *world.people[1:], (105, 150)]
+        poses = tracker.step(world, lambda: nothing, naked)
+    assert len(poses) == 4 and max(p.id for p in poses) == 5, "who was hidden is known still"
 
 
 def test_two_tracks_on_one_body_become_one() -> None:
