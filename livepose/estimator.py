@@ -23,6 +23,10 @@ from livepose.track import SEEN
 COUNTED = 8
 """A pose's score is the mean of its best-scored joints, this many: half a body is a person."""
 
+HARDLY_EVER = 0.005
+"""Share of people who are crossed out and answered all the same (`crossed_out` on a model's card)
+below which the `Tracker` trusts it."""
+
 
 class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
@@ -77,9 +81,8 @@ class PoseEstimator:
         self._build: BackgroundBuild | None = None
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
-        again = self.model.card.get("crossed_out", {})
-        ghosts = max(again.get("answered", 1.0), again.get("mean_score", 1.0))
-        self._tracker = Tracker(max_people, ghosts)
+        answered = self.model.card.get("crossed_out", {}).get("answered", 1.0)
+        self._tracker = Tracker(max_people, trusted=answered < HARDLY_EVER)
 
     def estimate(
         self,

@@ -77,11 +77,8 @@ BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
-TWIN = 0.82
-"""The same with a model that never gives them a score."""
-
-BELIEVED = 0.05
-"""Below this mean score of people who are crossed out a model is believed of who stands behind."""
+TWIN = 0.76
+"""The same with a model that is believed."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -138,15 +135,14 @@ camera was unplugged, the view paused, or it is another video."""
 class Tracker:
     """Follows people from frame to frame. Ids rise from 1 and are never handed on.
 
-    ghosts: the mean score that the model gives people who are crossed out, though nobody else is
-    there, or the share of them that it takes for somebody, whichever is more. The less, the more
-    it is believed of who stands behind others.
+    trusted: whether the model is believed of who stands behind others, because it hardly ever
+    answers who is crossed out.
     """
 
-    def __init__(self, max_people: int, ghosts: float = 1.0) -> None:
+    def __init__(self, max_people: int, trusted: bool = False) -> None:
         self.max_people = max_people
-        self._beside = max(BESIDE, TWIN - 2 * ghosts)
-        self._stranger = STRANGER_STILL if ghosts < BELIEVED else STRANGER
+        self._beside = TWIN if trusted else BESIDE
+        self._stranger = STRANGER_STILL if trusted else STRANGER
         self._tracks: list[Track] = []
         self._next_id = 1
         self._frames = 0

@@ -101,20 +101,20 @@ def test_wrong_settings() -> None:
         livepose.nosuch  # noqa: B018
 
 
-def test_a_model_that_answers_who_is_crossed_out_is_believed_less_of_who_is_behind_others(
+def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its card; one without that figure is not believed."""
-    told: list[float] = []
+    """By its card; one without that figure is not trusted."""
+    believed: list[bool] = []
 
-    def tracker(max_people: int, ghosts: float) -> Tracker:
-        told.append(ghosts)
-        return Tracker(max_people, ghosts)
+    def tracker(max_people: int, trusted: bool) -> Tracker:
+        believed.append(trusted)
+        return Tracker(max_people, trusted)
 
     monkeypatch.setattr("livepose.estimator.Tracker", tracker)
     model = find_model("small")
-    for again in (None, {"answered": 0.0, "mean_score": 0.5}, {"answered": 0.0, "mean_score": 0.0}):
-        about = {} if again is None else {"crossed_out": again}
+    for answered in (None, 0.5, 0.0):
+        about = {} if answered is None else {"crossed_out": {"answered": answered}}
         card = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
         PoseEstimator(replace(model, card=card)).close()
-    assert told == [1.0, 0.5, 0.0]
+    assert believed == [False, False, True]

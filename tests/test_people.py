@@ -457,12 +457,12 @@ def test_a_weak_answer_from_behind_is_nobody() -> None:
     assert [[p.id for p in poses] for poses in people] == [[1]] * 3
 
 
-@pytest.mark.parametrize("ghosts", [1.0, 0.01])
-def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(ghosts: float) -> None:
+@pytest.mark.parametrize("trusted", [False, True])
+def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(trusted: bool) -> None:
     """Networks do so, and not in quite the same place; of one that does not it is somebody."""
     shown = [(200.0, 150.0), (420.0, 150.0)]
     world = World(shown)
-    tracker = Tracker(8, ghosts)
+    tracker = Tracker(8, trusted)
     tracker.step(world, world.find, naked)
 
     def again(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
@@ -474,7 +474,7 @@ def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(ghosts: float) 
     nothing = np.zeros((0, 4), np.float32)
     people = [tracker.step(again, lambda: nothing, naked) for _ in range(2 * SUSPECTED_EVERY)]
     assert all([p.id for p in poses][:2] == [1, 2] for poses in people)
-    assert {len(poses) for poses in people} == ({2} if ghosts == 1 else {4})
+    assert {len(poses) for poses in people} == ({4} if trusted else {2})
 
 
 def test_nobody_is_behind_somebody_who_is_alone() -> None:
