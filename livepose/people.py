@@ -77,7 +77,7 @@ BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
-TWIN = 0.76
+TWIN = 0.74
 """The same with a model that is believed."""
 
 SUSPECTED_EVERY = 12
