@@ -45,6 +45,9 @@ Wear = Callable[[Sequence[Pose]], Sequence[Colours]]
 FOUND = 0.53
 """A new person's `Pose.score`, at least: half of their best joints are right."""
 
+SURELY = 0.65
+"""The same behind somebody who is crossed out: who is answered again is seldom so sure."""
+
 GLIMPSED = 0.25
 """At least, from the finder's box; from a tighter box the pose may well reach `FOUND`."""
 
@@ -77,7 +80,7 @@ BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
-TWIN = 0.74
+TWIN = 0.8
 """The same with a model that is believed."""
 
 SUSPECTED_EVERY = 12
@@ -273,7 +276,7 @@ class Tracker:
             (pose, colours[j])
             for j, pose in enumerate(others)
             if j not in theirs.values()
-            and pose.score >= FOUND
+            and pose.score >= SURELY
             and any(pose is p for p in looked)
             and all(overlap(box, pose.box_xyxy) <= BEHIND for box in waiting)
         ]

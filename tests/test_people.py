@@ -416,7 +416,7 @@ def test_who_comes_out_from_behind_is_followed_into_full_view(speed: float) -> N
 @pytest.mark.parametrize("beside", [True, False])
 def test_somebody_unknown_behind_one_of_several_is_found_without_the_finder(beside: bool) -> None:
     """Where one is alone it is not looked for: that would cost every user a batch."""
-    front, unknown = (200.0, 150.0), (240.0, 150.0)
+    front, unknown = (200.0, 150.0), (228.0, 150.0)
     shown = [front, (420.0, 150.0)] if beside else [front]
     world = World(shown)
     tracker = Tracker(8)
