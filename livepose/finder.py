@@ -73,9 +73,15 @@ def distinct(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     """Shared area of two boxes float32 [4] as a share of what both cover."""
-    # By number: numpy takes several times as long for so few.
-    (a_x0, a_y0, a_x1, a_y1), (b_x0, b_y0, b_x1, b_y1) = a, b
-    width, height = min(a_x1, b_x1) - max(a_x0, b_x0), min(a_y1, b_y1) - max(a_y0, b_y0)
-    shared = float(width * height) if width > 0 and height > 0 else 0.0
-    both = float((a_x1 - a_x0) * (a_y1 - a_y0) + (b_x1 - b_x0) * (b_y1 - b_y0)) - shared
+    shared, area_a, area_b = areas(a, b)
+    both = area_a + area_b - shared
     return shared / both if both > 0 else 0.0
+
+
+def areas(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> tuple[float, float, float]:
+    """What two boxes float32 [4] share, and what each covers, in square pixels."""
+    # By number: numpy takes several times as long for so few.
+    (a_x0, a_y0, a_x1, a_y1), (b_x0, b_y0, b_x1, b_y1) = a.tolist(), b.tolist()
+    width, height = min(a_x1, b_x1) - max(a_x0, b_x0), min(a_y1, b_y1) - max(a_y0, b_y0)
+    shared = width * height if width > 0 and height > 0 else 0.0
+    return shared, (a_x1 - a_x0) * (a_y1 - a_y0), (b_x1 - b_x0) * (b_y1 - b_y0)

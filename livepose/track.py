@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.clothes import Colours, unlike
-from livepose.finder import iou
+from livepose.finder import areas, iou
 from livepose.pose import Pose
 
 Boxes = npt.NDArray[np.float32]
@@ -86,12 +86,8 @@ def box_around(pose: Pose) -> Boxes | None:
 
 def overlap(a: Boxes, b: Boxes) -> float:
     """Shared area of two boxes as a share of the smaller one."""
-    (a_x0, a_y0, a_x1, a_y1), (b_x0, b_y0, b_x1, b_y1) = a, b
-    width, height = min(a_x1, b_x1) - max(a_x0, b_x0), min(a_y1, b_y1) - max(a_y0, b_y0)
-    if width <= 0 or height <= 0:
-        return 0.0
-    smaller = min((a_x1 - a_x0) * (a_y1 - a_y0), (b_x1 - b_x0) * (b_y1 - b_y0))
-    return float(width * height / max(1e-6, smaller))
+    shared, area_a, area_b = areas(a, b)
+    return shared / max(1e-6, min(area_a, area_b))
 
 
 def size_of(box: Boxes) -> float:
