@@ -38,7 +38,8 @@ def squares_of(boxes_xyxy: npt.NDArray[np.float32]) -> Squares:
     side = np.maximum((high - low).max(axis=1) / FILL, 8)
     step = halvings(side)
     side = np.rint(side / step) * step
-    corner = np.rint((low + high - side[:, None]) / 2)
+    # On whole blocks of the frame, so that squares can be cut from a frame that is halved.
+    corner = np.rint((low + high - side[:, None]) / 2 / step[:, None]) * step[:, None]
     return np.column_stack((corner, side)).astype(np.int64)
 
 
@@ -69,21 +70,54 @@ def cut(image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int) -> npt.ND
 
     Halved by averages first, so that a near person does not alias; then bilinear.
     """
-    height, width = image_bgr.shape[:2]
     crops = np.zeros((len(squares), size, size, 3), np.uint8)
-    for crop, (left, top, side) in zip(crops, squares.tolist(), strict=True):
-        x0, y0 = max(left, 0), max(top, 0)
-        x1, y1 = min(left + side, width), min(top + side, height)
-        if x1 <= x0 or y1 <= y0:
-            continue
-        part = image_bgr[y0:y1, x0:x1]
-        if part.shape[:2] != (side, side):
-            if side > 4 * max(width, height):
-                continue  # the frame is a dot in it
-            borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
-            part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
-        cv2.cvtColor(shrink(part, (size, size)), cv2.COLOR_BGR2RGB, crop)
+    for crop, (image, square) in zip(crops, halved(image_bgr, squares, size), strict=True):
+        _sample(image, square, crop)
     return crops
+
+
+def halved(
+    image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int
+) -> list[tuple[npt.NDArray[np.uint8], list[int]]]:
+    """For each square what its crop is cut from, and the square there: the frame itself or,
+    where large squares are more than the frame together, the frame halved once for all of them.
+    """
+    height, width = image_bgr.shape[:2]
+    large = squares[squares[:, 2] >= 2 * size, 2]
+    shared = (np.minimum(large, width) * np.minimum(large, height)).sum() > width * height
+    images = [image_bgr]
+    answer = []
+    for square in squares.tolist():
+        level = 0
+        while shared and square[2] >= 2 * size:
+            height, width = images[level].shape[:2]
+            if any(length % 2 for length in (*square, height, width)):
+                break
+            square = [length // 2 for length in square]
+            level += 1
+            if level == len(images):
+                half_wh = width // 2, height // 2
+                half = cv2.resize(images[-1], half_wh, interpolation=cv2.INTER_AREA)
+                images.append(half)  # type: ignore[arg-type]
+        answer.append((images[level], square))
+    return answer
+
+
+def _sample(image_bgr: npt.NDArray[np.uint8], square: list[int], crop: npt.NDArray[np.uint8]) -> None:
+    """The square of the frame into the crop, uint8 [size, size, 3] RGB and black so far."""
+    height, width = image_bgr.shape[:2]
+    left, top, side = square
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + side, width), min(top + side, height)
+    if x1 <= x0 or y1 <= y0:
+        return
+    part = image_bgr[y0:y1, x0:x1]
+    if part.shape[:2] != (side, side):
+        if side > 4 * max(width, height):
+            return  # the frame is a dot in it
+        borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
+        part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+    cv2.cvtColor(shrink(part, crop.shape[:2]), cv2.COLOR_BGR2RGB, crop)
 
 
 def to_frame(

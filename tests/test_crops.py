@@ -63,6 +63,24 @@ def test_a_large_square_is_halved_before_it_is_sampled_and_nothing_moves(side: i
     assert abs((crop - expected).mean()) < 0.15 + 0.125 * np.log2(step)
 
 
+@pytest.mark.parametrize("size_wh", [(640, 480), (1280, 720), (1919, 1079), (500, 333)])
+@pytest.mark.parametrize("size", [128, 192])
+def test_halving_the_frame_for_several_squares_changes_no_crop(
+    size_wh: tuple[int, int], size: int
+) -> None:
+    frame = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    shared = 0
+    for _ in range(10):
+        centre = rng.uniform(-0.1, 1.1, (5, 2)) * size_wh
+        reach = rng.uniform(0.05, 0.7, (5, 1)) * size_wh[1]
+        squares = crops.squares_of(np.hstack((centre - reach, centre + reach)).astype(np.float32))
+        shared += any(image is not frame for image, _ in crops.halved(frame, squares, size))
+        together = crops.cut(frame, squares, size)
+        for crop, square in zip(together, squares, strict=True):
+            assert np.array_equal(crop, crops.cut(frame, square[None], size)[0])
+    assert (shared > 0) == (size_wh[0] % 2 == size_wh[1] % 2 == 0)
+
+
 def test_fine_stripes_of_a_large_square_become_grey() -> None:
     """Sampled without halving they would vanish."""
     image = np.zeros((512, 512, 3), np.uint8)
