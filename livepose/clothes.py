@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from livepose.crops import STOUT, cross_out, squares_of, to_crops
 from livepose.pose import Pose
 from livepose.skeleton import INDEX
 
@@ -23,22 +24,50 @@ STRANGE = 45.0
 """Lab distance from which two parts are as different as can be."""
 
 
-def colours_of(frame_bgr: npt.NDArray[np.uint8], poses: Sequence[Pose]) -> list[Colours]:
-    """Mean colours of the parts of the body that each pose shows, from frame uint8 [H, W, 3]."""
+DRAWN = 64
+"""Side of the picture in which bodies are drawn, to see what they cover."""
+
+
+def colours_of(
+    frame_bgr: npt.NDArray[np.uint8],
+    poses: Sequence[Pose],
+    before: Sequence[Sequence[Pose]] = (),
+) -> list[Colours]:
+    """Mean colours of the parts of the body that each pose shows, from frame uint8 [H, W, 3].
+
+    before: for each of them, if given, the people who stand before them and cover some of it.
+    """
     if not poses:
         return []
     joints_xy = np.array([pose.joints_xy for pose in poses])
     unseen = np.array([pose.scores for pose in poses]) < SEEN
-    x, y = np.moveaxis(np.rint(POINTS @ joints_xy).astype(int), 2, 0)  # [N, P] each
+    points_xy = POINTS @ joints_xy  # [N, P, 2]
+    x, y = np.moveaxis(np.rint(points_xy).astype(int), 2, 0)
     height, width = frame_bgr.shape[:2]
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    pixels = frame_bgr[np.where(inside, y, 0), np.where(inside, x, 0)]
+    shown = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    pixels = frame_bgr[np.where(shown, y, 0), np.where(shown, x, 0)]
+    for mine, points, others in zip(shown, points_xy, before, strict=False):
+        mine &= ~covered(points, others)
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
-    sums = np.add.reduceat(np.where(inside[..., None], lab, 0), STARTS, axis=1)
-    counts = np.add.reduceat(inside, STARTS, axis=1, dtype=int)
+    sums = np.add.reduceat(np.where(shown[..., None], lab, 0), STARTS, axis=1)
+    counts = np.add.reduceat(shown, STARTS, axis=1, dtype=int)
     known = ~(unseen @ JOINTS) & (2 * counts >= SIZES)
     means = sums / np.maximum(counts, 1)[..., None]
     return list(np.where(known[..., None], means, np.nan).astype(np.float32))
+
+
+def covered(points_xy: npt.NDArray[np.float32], bodies: Sequence[Pose]) -> npt.NDArray[np.bool_]:
+    """Which of the points float32 [P, 2] are where one of these bodies is: bool [P]."""
+    if not bodies:
+        return np.zeros(len(points_xy), bool)
+    around = np.concatenate((points_xy.min(axis=0), points_xy.max(axis=0)))
+    square = squares_of(around[None].astype(np.float32))
+    drawn = np.zeros((DRAWN, DRAWN, 3), np.uint8)
+    places = to_crops(np.stack([body.joints_xy for body in bodies]), square, DRAWN)
+    for body, place in zip(bodies, places, strict=True):
+        cross_out(drawn, place, body.scores >= SEEN, width=STOUT)
+    x, y = np.rint(to_crops(points_xy[None], square, DRAWN)[0]).astype(int).T
+    return np.asarray(drawn[y, x, 0] > 0)
 
 
 def unlike(a: Colours, b: Colours) -> float:

@@ -22,6 +22,9 @@ COARSE = 128
 CROSSED = 0.2
 """The width of a line of `cross_out`, as a share of the person's torso."""
 
+STOUT = 0.35
+"""The same for where a person covers others: as wide as thighs are."""
+
 NEITHER = (112, 112, 112)
 """Its colour, RGB or BGR: about the mean that the networks subtract."""
 
@@ -103,7 +106,9 @@ def halved(
     return answer
 
 
-def _sample(image_bgr: npt.NDArray[np.uint8], square: list[int], crop: npt.NDArray[np.uint8]) -> None:
+def _sample(
+    image_bgr: npt.NDArray[np.uint8], square: list[int], crop: npt.NDArray[np.uint8]
+) -> None:
     """The square of the frame into the crop, uint8 [size, size, 3] RGB and black so far."""
     height, width = image_bgr.shape[:2]
     left, top, side = square

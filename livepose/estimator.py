@@ -1,6 +1,7 @@
 """Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, Finder
 from livepose.models import FINDER, Model, find_model
-from livepose.people import Tracker, search
+from livepose.people import Among, Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
@@ -99,7 +100,7 @@ class PoseEstimator:
         if boxes_xyxy is not None:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
         return search(
-            lambda boxes, without=(): self._look(frame_bgr, boxes, without),
+            partial(self._look, frame_bgr),
             lambda: self._find(frame_bgr),
             self.max_people,
         )
@@ -114,9 +115,9 @@ class PoseEstimator:
         self._go_over()
         self._tracker.at(time_s)
         poses = self._tracker.step(
-            lambda boxes, without=(): self._look(frame_bgr, boxes, without),
+            partial(self._look, frame_bgr),
             lambda: self._find(frame_bgr, CERTAIN),
-            lambda poses: colours_of(frame_bgr, poses),
+            partial(colours_of, frame_bgr),
         )
         return self._smoother(poses, time_s) if self._smoother else poses
 
@@ -183,19 +184,23 @@ class PoseEstimator:
         frame_bgr: npt.NDArray[np.uint8],
         boxes_xyxy: npt.NDArray[np.float32],
         without: Sequence[Sequence[Pose]] = (),
+        among: Sequence[Among | None] = (),
     ) -> list[Pose]:
-        """One pose for each box [N, 4], with the people of its `without` crossed out."""
+        """One pose for each box [N, 4]; see `people.Look`."""
         if not len(boxes_xyxy):
             return []
         squares = crops.squares_of(boxes_xyxy)
         cut = crops.cut(frame_bgr, squares, self.model.size)
-        for crop, square, poses in zip(cut, squares, without, strict=False):
-            if not poses:
+        for crop, square, near in zip(cut, squares, among, strict=False):
+            if near is None:
                 continue
-            joints_xy = np.stack([pose.joints_xy for pose in poses])
-            places = crops.to_crops(joints_xy, square[None], self.model.size)
-            for pose, place in zip(poses, places, strict=True):
-                crops.cross_out(crop, place, pose.scores >= SEEN)
+            own, others = near
+            body, whole = np.zeros_like(crop), crop.copy()
+            cross_out(crop, square, others)
+            cross_out(body, square, [own], crops.STOUT)
+            np.copyto(crop, whole, where=body > 0)
+        for crop, square, poses in zip(cut, squares, without, strict=False):
+            cross_out(crop, square, poses)
         joints = self.engine.run(cut)
         xy = crops.to_frame(joints[..., :2], squares, self.model.size)
         scores = joints[..., 2]
@@ -206,6 +211,21 @@ class PoseEstimator:
                 xy, scores, boxes_xyxy, best, strict=True
             )
         ]
+
+
+def cross_out(
+    crop: npt.NDArray[np.uint8],
+    square: npt.NDArray[np.int64],
+    poses: Sequence[Pose],
+    width: float = crops.CROSSED,
+) -> None:
+    """`crops.cross_out` for each of the poses, of the frame that the square of the crop is in."""
+    if not poses:
+        return
+    joints_xy = np.stack([pose.joints_xy for pose in poses])
+    places = crops.to_crops(joints_xy, square[None], len(crop))
+    for pose, place in zip(poses, places, strict=True):
+        crops.cross_out(crop, place, pose.scores >= SEEN, width)
 
 
 def open_finder(engine: str, device: str, precision: str) -> Finder:

@@ -30,17 +30,36 @@ Find = Callable[[], Boxes]
 """Boxes of the people in the current frame, best first."""
 
 
+Among = tuple[Pose, Sequence[Pose]]
+"""Somebody where they are expected, and who else is expected there."""
+
+
 class Look(Protocol):
     """What turns boxes of the current frame into poses: `PoseEstimator`."""
 
-    def __call__(self, boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
-        """One pose for each box [N, 4]: of somebody who is none of those in its `without`, if
-        that is given."""
+    def __call__(
+        self,
+        boxes: Boxes,
+        without: Sequence[Sequence[Pose]] = (),
+        among: Sequence[Among | None] = (),
+    ) -> list[Pose]:
+        """One pose for each box [N, 4].
+
+        without: for each, if given, who stands before who is looked for, and is crossed out.
+        among: for each, if given, who is looked for, and who is crossed out around them.
+        """
         ...
 
 
-Wear = Callable[[Sequence[Pose]], Sequence[Colours]]
-"""The colours of people of the current frame, each one's."""
+class Wear(Protocol):
+    """What tells the colours of people of the current frame: `PoseEstimator`."""
+
+    def __call__(
+        self, poses: Sequence[Pose], before: Sequence[Sequence[Pose]] = ()
+    ) -> Sequence[Colours]:
+        """Each one's; `before`: for each, if given, who stands before them."""
+        ...
+
 
 FOUND = 0.53
 """A new person's `Pose.score`, at least: half of their best joints are right."""
@@ -75,6 +94,9 @@ KNOWN = 0.3
 
 SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
+
+SURER = 0.02
+"""Of two people, one before the other, whose score is so much better is the one before."""
 
 BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
@@ -120,6 +142,36 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
     return chosen
 
 
+def surrounded(track: Track, others: Sequence[Track]) -> Among | None:
+    """Which of the others were seen a frame ago and are expected where this person is."""
+    poses = [
+        other.expected()
+        for other in others
+        if other is not track and not other.missed and overlap(other.box, track.box) > BEHIND
+    ]
+    return (track.expected(), poses) if poses and not track.missed else None
+
+
+def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:
+    """Which of the bodies are behind others: those but the first `in_view`, who were seen with
+    the others crossed out, unless one of them is surer than who is thought before them.
+    """
+    behind = set(range(in_view, len(bodies)))
+    boxes = [box_around(pose) for pose in bodies]
+
+    def shared(i: int, j: int) -> float:
+        a, b = boxes[i], boxes[j]
+        return 0.0 if a is None or b is None else overlap(a, b)
+
+    for i in range(in_view, len(bodies)):
+        before = max(set(range(in_view)) - behind, key=lambda j: shared(i, j), default=None)
+        if before is None or shared(i, before) <= BEHIND:
+            continue
+        if bodies[i].score > bodies[before].score + SURER:
+            behind = (behind - {i}) | {before}
+    return behind
+
+
 def search(look: Look, find: Find, max_people: int) -> list[Pose]:
     """Everybody the finder sees, best first, each looked at again up close."""
     boxes = find()
@@ -161,7 +213,7 @@ class Tracker:
         """The people of one frame, each with its id: one call of `look`, another where somebody
         has just gone behind somebody or may be there unknown, and now and then one of `find`.
         In the first call it is the expected poses of those in view that are crossed out for who
-        was behind them.
+        was behind them, and of two who overlap each one's answer is kept from being the other.
         """
         if not self._tracks:
             poses = search(look, find, self.max_people)
@@ -172,9 +224,13 @@ class Tracker:
         boxes = [track.box for track in plain] + self._newcomers(find)
         behind = [i for i in covered if self._worth_a_look(self._tracks[i])]
         before = [track.expected() for track in self._tracks if track.in_view]
+        asked_for = [self._tracks[i] for i in behind]
         poses = look(
-            np.stack(boxes + [self._tracks[i].box for i in behind]),
+            np.stack(boxes + [track.box for track in asked_for]),
             [()] * len(boxes) + [before] * len(behind),
+            [surrounded(track, self._tracks) for track in plain]
+            + [None] * (len(boxes) - len(plain))
+            + [surrounded(track, [t for t in self._tracks if t.hidden]) for track in asked_for],
         )
         bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
         colours = [*wear(bodies)]
@@ -192,7 +248,8 @@ class Tracker:
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(worn)
-        kept = self._follow(bodies, colours, mine, in_view)
+        hidden = who_is_behind([*bodies, *(pose for pose, _ in strangers)], in_view)
+        kept = self._follow(bodies, colours, mine, hidden)
         self._tracks = [
             track
             for track in self._tracks
@@ -203,10 +260,10 @@ class Tracker:
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
-        for pose, worn in strangers:
+        for j, (pose, worn) in enumerate(strangers, len(bodies)):
             if self._make_room():
                 kept.append(self._start(pose, worn))
-                self._tracks[-1].hidden = True
+                self._tracks[-1].hidden = j in hidden
         return kept
 
     def _covered(self, track: Track) -> bool:
@@ -261,7 +318,7 @@ class Tracker:
             for pose in distinct([pose for _, pose in seen], KEPT, len(seen))
             if all(alike(pose, body) < self._beside for body in bodies)
         ]
-        colours = wear(others)
+        colours = wear(others, [bodies] * len(others))
         apart = distances([self._tracks[i] for i in lost], others).tolist()
         theirs = one_to_one(
             (self._tracks[i].cost(pose, worn, away, stranger=self._stranger), i, j)
@@ -269,7 +326,8 @@ class Tracker:
             for j, (pose, worn, away) in enumerate(zip(others, colours, row, strict=True))
             if pose.score >= PARTLY or i in partly
         )
-        # Who is looked for here and was not known by their colours may still be the one seen.
+        # Who is looked for here and was not known by their colours may still be the one seen. An
+        # answer of whom nothing is to be seen beside the others is one of the others.
         looked = [pose for i, pose in seen if i in mine]
         waiting = [self._tracks[i].box for i in lost if i not in theirs]
         strangers = [
@@ -277,6 +335,7 @@ class Tracker:
             for j, pose in enumerate(others)
             if j not in theirs.values()
             and pose.score >= SURELY
+            and not np.isnan(colours[j]).all()
             and any(pose is p for p in looked)
             and all(overlap(box, pose.box_xyxy) <= BEHIND for box in waiting)
         ]
@@ -327,22 +386,25 @@ class Tracker:
         bodies: Sequence[Pose],
         colours: Sequence[Colours],
         mine: dict[int, int],
-        in_view: int,
+        hidden: Collection[int],
     ) -> list[Pose]:
-        """Move every track on by the body that is its own, if there is one. The first `in_view`
-        bodies stand before the others."""
+        """Move every track on by the body that is its own, if there is one. Those `hidden` stand
+        behind the others.
+        """
         boxes = [box_around(pose) for pose in bodies]
         kept = []
         for i, track in enumerate(self._tracks):
             j = mine.get(i)
-            others = [box for k, box in enumerate(boxes[:in_view]) if k != j and box is not None]
+            others = [
+                box for k, box in enumerate(boxes) if k != j and k not in hidden and box is not None
+            ]
             if j is None or (box := boxes[j]) is None:
                 track.miss(others)
                 continue
             if track.comes_in(bodies[j]):
                 track.begin_anew(bodies[j], box, colours[j])
             else:
-                track.take(bodies[j], box, hidden=j >= in_view)
+                track.take(bodies[j], box, hidden=j in hidden)
             if all(overlap(box, other) < 0.2 for other in others):
                 track.colours = blend(track.colours, colours[j], 0.1)
             kept.append(replace(bodies[j], id=track.id))

@@ -1,15 +1,19 @@
 """Who wears what: colours under a pose, how unlike they are, and ids that go by them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from livepose.clothes import blend, colours_of, unlike
+from livepose.crops import cross_out
 from livepose.people import HIDDEN, Tracker
 from livepose.pose import Pose
 from livepose.synthetic import SyntheticScene
 from livepose.track import Boxes
+
+Without = Sequence[Sequence[Pose]]
 
 
 def truth(scene: SyntheticScene, time_s: float) -> tuple[np.ndarray, list[Pose]]:
@@ -44,6 +48,27 @@ def test_parts_that_are_not_seen_say_nothing() -> None:
     assert colours_of(frame, []) == []
 
 
+def test_what_others_cover_of_somebody_says_nothing_of_their_clothes() -> None:
+    """Somebody in red, everywhere in the picture, with somebody in blue before them."""
+    _, (front,) = truth(SyntheticScene((640, 480), people=1), 0.0)
+    frame = np.full((480, 640, 3), (0, 0, 200), np.uint8)
+    grey = np.zeros_like(frame)
+    cross_out(grey, front.joints_xy, front.scores > 0, 0.3)
+    frame[grey > 0] = 0
+    frame[grey[..., 0] > 0, 0] = 200
+    (red,) = colours_of(np.full_like(frame, (0, 0, 200)), [front])
+    checked = 0
+    for aside in range(0, 120, 5):
+        behind = replace(front, joints_xy=front.joints_xy + np.float32([aside, 0]))
+        (mixed,) = colours_of(frame, [behind])
+        (seen,) = colours_of(frame, [behind], [[front]])
+        known = ~np.isnan(seen).all(axis=1)
+        assert np.abs(seen - red)[known].max(initial=0) < 0.1
+        assert not known.any() if aside == 0 else known.all() or aside < 100
+        checked += bool(known.any() and np.abs(mixed - red)[known].max() > 5)
+    assert checked >= 3
+
+
 def test_white_and_black_are_strangers_and_blend_keeps_what_is_known() -> None:
     white, black = np.full((2, 3, 3), 0, np.float32)
     white[:, 0] = 100
@@ -67,7 +92,8 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
 
         def look(
             boxes: Boxes,
-            without: Sequence[Sequence[Pose]] = (),
+            without: Without = (),
+            among: object = (),
             shown: dict[int, float] = shown,
         ) -> list[Pose]:
             poses = []
@@ -84,7 +110,9 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
         def find(shown: dict[int, float] = shown) -> Boxes:
             return np.array([(x - 8, 130, x + 88, 370) for x in shown.values()], np.float32)
 
-        def wear(poses: Sequence[Pose], shown: dict[int, float] = shown) -> list[np.ndarray]:
+        def wear(
+            poses: Sequence[Pose], before: object = (), shown: dict[int, float] = shown
+        ) -> list[np.ndarray]:
             lefts = [float(pose.joints_xy[0, 0] - shape[0, 0]) for pose in poses]
             return [worn[min(shown, key=lambda i: abs(shown[i] - left))] for left in lefts]
 
@@ -98,15 +126,16 @@ def test_who_turns_back_behind_another_keeps_the_id() -> None:
 def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
     shape = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 
-    def look(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+    def look(boxes: Boxes, without: Without = (), among: object = ()) -> list[Pose]:
         xy = (shape + (300, 150)).astype(np.float32)
         return [Pose(xy, np.full(16, 0.9, np.float32), box, 0.9) for box in boxes]
 
     tracker = Tracker(8)
     for light in (10.0, 10.0, 90.0, 90.0):
+        grey = np.full((3, 3), light, np.float32)
         poses = tracker.step(
             look,
             lambda: np.array([(292, 130, 388, 370)], np.float32),
-            lambda poses, light=light: [np.full((3, 3), light, np.float32) for _ in poses],  # type: ignore[misc]
+            lambda poses, before=(), grey=grey: [grey for _ in poses],  # type: ignore[misc]
         )
         assert [pose.id for pose in poses] == [1]

@@ -7,6 +7,7 @@ import pytest
 
 import livepose
 from livepose import Pose, PoseEstimator
+from livepose.crops import squares_of, to_crops
 from livepose.errors import ModelError, UsageError
 from livepose.models import find_model
 from livepose.people import Tracker
@@ -84,6 +85,30 @@ def test_frames_of_another_kind_are_refused(estimator: PoseEstimator, frame: np.
 def test_boxes_of_another_kind_are_refused(estimator: PoseEstimator, boxes: list) -> None:
     with pytest.raises(UsageError, match="boxes"):
         estimator.estimate(figure()[0], np.array(boxes, np.float32))
+
+
+def test_who_is_looked_for_among_others_is_whole_and_they_are_crossed_out(
+    estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, truth, box = figure()
+    own = Pose(truth[:, :2], truth[:, 2], box, 0.0)
+    other = replace(own, joints_xy=own.joints_xy + np.float32([60, 0]))
+    crops: list[np.ndarray] = []
+
+    def run(cut: np.ndarray) -> np.ndarray:
+        crops.append(cut.copy())
+        return np.zeros((len(cut), 16, 3), np.float32)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(estimator.engine, "run", run)
+        for without, among in (((), ()), ([[other]], ()), ((), [(own, [other])])):
+            estimator._look(image, box[None], without, among)
+    (plain,), (crossed,), (among_them,) = crops
+    changed, spared = ((crop != plain).any(axis=2) for crop in (crossed, among_them))
+    assert 100 < spared.sum() < changed.sum()
+    assert np.array_equal(among_them[spared], crossed[spared])
+    places = np.rint(to_crops(truth[None, :, :2], squares_of(box[None]), len(plain))[0]).astype(int)
+    assert not spared[places[:, 1], places[:, 0]].any()
 
 
 def test_tracking_keeps_the_id(estimator: PoseEstimator) -> None:

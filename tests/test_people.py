@@ -15,13 +15,18 @@ from livepose.people import (
     NEWCOMERS_EVERY,
     SAME,
     SUSPECTED_EVERY,
+    Among,
     Tracker,
     Wear,
     search,
     unknown,
+    who_is_behind,
 )
 from livepose.pose import Pose
 from livepose.track import Boxes, Track, alike, box_around, distances, overlap, steadied
+
+Without = Sequence[Sequence[Pose]]
+Near = Sequence[Among | None]
 
 SHAPE = np.random.default_rng(0).uniform(0, 1, (16, 2)) * (80, 200)
 
@@ -39,26 +44,33 @@ class World:
         boxes = [(x - 8, y - 20, x + 88, y + 220) for x, y in self.people]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
-    def __call__(self, boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
-        return self.look(boxes, without, self.people)
+    def __call__(
+        self,
+        boxes: Boxes,
+        without: Without = (),
+        among: Near = (),
+    ) -> list[Pose]:
+        return self.look(boxes, without, among, self.people)
 
     def look(
         self,
         boxes: Boxes,
-        without: Sequence[Sequence[Pose]],
+        without: Without,
+        among: Near,
         plain: list[tuple[float, float]],
     ) -> list[Pose]:
-        """As a call; where nobody is crossed out, `plain` are all who can be seen."""
+        """As a call; where nobody stands before who is asked for, `plain` are all who can be
+        seen."""
         self.looks.append(len(boxes))
-        return [
-            self.pose(box, self.left(others) if others else plain)
-            for box, others in zip(boxes, without or [()] * len(boxes), strict=True)
-        ]
-
-    def left(self, without: Sequence[Pose]) -> list[tuple[float, float]]:
-        """Who is not crossed out: by a pose that is theirs, or by what was expected of them."""
-        crossed = [pose.joints_xy[0] - SHAPE[0] for pose in without]
-        return [p for p in self.people if all(np.hypot(*(p - c)) > 4 for c in crossed)]
+        answers = []
+        for i, box in enumerate(boxes):
+            people = plain
+            if i < len(among) and (near := among[i]) is not None:
+                people = [p for p in people if at(p, [near[0]]) or not at(p, near[1])]
+            if i < len(without) and without[i]:
+                people = [p for p in self.people if not at(p, without[i])]
+            answers.append(self.pose(box, people))
+        return answers
 
     def pose(self, box: Boxes, people: list[tuple[float, float]] | None = None) -> Pose:
         people = self.people if people is None else people
@@ -75,12 +87,27 @@ class World:
         return Pose(joints.astype(np.float32), scores, box, float(scores[0]))
 
 
-UNKNOWN = np.full((3, 3), np.nan, np.float32)
+def at(person: tuple[float, float], poses: Sequence[Pose]) -> bool:
+    """Whether one of the poses is that person's, seen or expected."""
+    places = [pose.joints_xy[0] - SHAPE[0] for pose in poses]
+    return any(np.hypot(*(person - place)) <= 4 for place in places)
 
 
-def naked(poses: Sequence[Pose]) -> list[Colours]:
-    """Nothing is known of anybody's colours."""
-    return [UNKNOWN for _ in poses]
+GREY = np.full((3, 3), 50, np.float32)
+
+
+def in_grey(poses: Sequence[Pose], before: object = ()) -> list[Colours]:
+    """Nobody can be told by their clothes."""
+    return [GREY for _ in poses]
+
+
+def dressed(light: float) -> Wear:
+    """All of one lightness."""
+    return dressed_in(np.full((3, 3), light, np.float32))
+
+
+def dressed_in(colours: Colours) -> Wear:
+    return lambda poses, before=(): [colours] * len(poses)
 
 
 def cost_of(track: Track, pose: Pose, colours: Colours) -> float:
@@ -114,12 +141,12 @@ def test_a_box_with_nobody_in_it_is_nobody() -> None:
 def test_follows_by_one_crop_a_frame_and_keeps_the_id() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
-    assert [p.id for p in tracker.step(world, world.find, naked)] == [1]
+    assert [p.id for p in tracker.step(world, world.find, in_grey)] == [1]
     world.looks.clear()
     world.finds = 0
     for i in range(30):
         world.people = [(200 + 6.0 * i, 150)]
-        (pose,) = tracker.step(world, world.find, naked)
+        (pose,) = tracker.step(world, world.find, in_grey)
         assert pose.id == 1
     assert (world.looks, world.finds) == ([1] * 30, 0)
 
@@ -128,15 +155,15 @@ def test_a_pose_upside_down_for_a_moment_is_nobody_new() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
 
-    def upside_down(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
-        poses = world(boxes, without)
+    def upside_down(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        poses = world(boxes, without, among)
         turned = [(p.joints_xy - (0, 250)) * (1, -1) + (0, 250) for p in poses]
         pairs = zip(poses, turned, strict=True)
         return [replace(p, joints_xy=xy.astype(np.float32)) for p, xy in pairs]
 
     for i in range(40):
         look = upside_down if i in (15, 16, 24, 25, 26) else world
-        assert [p.id for p in tracker.step(look, world.find, naked)] == [1], i
+        assert [p.id for p in tracker.step(look, world.find, in_grey)] == [1], i
 
 
 def test_who_keeps_still_keeps_their_box_and_who_walks_does_not() -> None:
@@ -144,18 +171,18 @@ def test_who_keeps_still_keeps_their_box_and_who_walks_does_not() -> None:
     tracker = Tracker(1)
     boxes = []
 
-    def look(asked: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+    def look(asked: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
         boxes.append(asked[0])
-        return world(asked, without)
+        return world(asked, without, among)
 
     rng = np.random.default_rng(1)
     for _ in range(20):  # two pixels to and fro, of a body of 200
         world.people = [(200 + rng.uniform(-1, 1), 150 + rng.uniform(-1, 1))]
-        tracker.step(look, world.find, naked)
+        tracker.step(look, world.find, in_grey)
     assert all((box == boxes[-1]).all() for box in boxes[5:])
     for i in range(10):
         world.people = [(200 + 8.0 * i, 150)]
-        tracker.step(look, world.find, naked)
+        tracker.step(look, world.find, in_grey)
     assert boxes[-1][0] - boxes[19][0] > 50
 
 
@@ -163,8 +190,8 @@ def test_who_is_in_sight_keeps_the_pose_that_somebody_missed_fits_as_well() -> N
     pose = World([(200, 150)]).pose(np.array((192, 130, 288, 370), np.float32))
     box = box_around(pose)
     assert box is not None
-    known = [Track(i, box, pose.joints_xy, pose.scores, UNKNOWN, missed=i) for i in (0, 1)]
-    assert cost_of(known[0], pose, UNKNOWN) < cost_of(known[1], pose, UNKNOWN)
+    known = [Track(i, box, pose.joints_xy, pose.scores, GREY, missed=i) for i in (0, 1)]
+    assert cost_of(known[0], pose, GREY) < cost_of(known[1], pose, GREY)
 
 
 def test_strange_colours_are_forgiven_only_where_somebody_was_expected() -> None:
@@ -187,7 +214,7 @@ def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> Non
     world = World([(100, 150), (500, 150)])
     left = np.zeros((3, 3), np.float32)
 
-    def wear(poses: Sequence[Pose]) -> list[Colours]:
+    def wear(poses: Sequence[Pose], before: object = ()) -> list[Colours]:
         return [
             left if pose.joints_xy[0, 0] < 300 else np.zeros((3, 3), np.float32) for pose in poses
         ]
@@ -205,13 +232,13 @@ def test_who_the_finder_finds_is_new_where_somebody_else_was_looked_for() -> Non
 def test_while_nobody_is_in_sight_the_finder_looks_at_every_frame() -> None:
     world = World([(60, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     world.people = []
     for _ in range(4):
-        assert tracker.step(world, world.find, naked) == []
+        assert tracker.step(world, world.find, in_grey) == []
     assert world.finds == 1 + 3, "that they are missed is known a frame later"
     world.people = [(480, 150)]
-    assert [pose.id for pose in tracker.step(world, world.find, naked)] == [2]
+    assert [pose.id for pose in tracker.step(world, world.find, in_grey)] == [2]
 
 
 def test_who_comes_into_the_picture_is_the_head_that_was_seen_first() -> None:
@@ -238,13 +265,13 @@ def test_who_comes_into_the_picture_is_the_head_that_was_seen_first() -> None:
 def test_a_short_gap_keeps_the_id_and_a_long_one_ends_it() -> None:
     world = World([(200, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     for gap, expected in ((GRACE, 1), (GRACE + 1, 2)):
         world.people = []
         for _ in range(gap):
-            assert tracker.step(world, world.find, naked) == []
+            assert tracker.step(world, world.find, in_grey) == []
         world.people = [(200, 150)]
-        assert [p.id for p in tracker.step(world, world.find, naked)] == [expected]
+        assert [p.id for p in tracker.step(world, world.find, in_grey)] == [expected]
 
 
 @pytest.mark.parametrize(("gap_s", "expected"), [(0.5, 1), (60.0, 2), (-5.0, 2)])
@@ -253,7 +280,7 @@ def test_after_a_long_gap_or_in_another_video_everybody_is_new(gap_s: float, exp
     tracker = Tracker(8)
     for time_s in (10.0, 10.1, 10.1 + gap_s):
         tracker.at(time_s)
-        poses = tracker.step(world, world.find, naked)
+        poses = tracker.step(world, world.find, in_grey)
     assert [p.id for p in poses] == [expected]
 
 
@@ -262,13 +289,15 @@ def test_who_has_left_does_not_keep_the_last_place() -> None:
     world = World([(200, 150)])
     tracker = Tracker(1)
     dark, bright = np.full((3, 3), 10, np.float32), np.full((3, 3), 200, np.float32)
-    tracker.step(world, world.find, lambda poses: [dark] * len(poses))
+    tracker.step(world, world.find, dressed_in(dark))
     world.people = []
     for _ in range(4):
-        tracker.step(world, world.find, lambda poses: [dark] * len(poses))
+        tracker.step(world, world.find, dressed_in(dark))
     world.people = [(210, 150)]
     frames = 0
-    while not (poses := tracker.step(world, world.find, lambda poses: [bright] * len(poses))):
+    while not (
+        poses := tracker.step(world, world.find, lambda poses, before=(): [bright] * len(poses))
+    ):
         frames += 1
         assert frames < GRACE + MISSING_EVERY
     assert [p.id for p in poses] == [2]
@@ -279,10 +308,10 @@ def test_newcomers_are_found_while_others_are_followed(place: tuple[float, float
     """Also who has most of their box in that of somebody followed."""
     world = World([(60, 150)])
     tracker = Tracker(2)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     world.people.append(place)
     for _ in range(NEWCOMERS_EVERY):
-        poses = tracker.step(world, world.find, naked)
+        poses = tracker.step(world, world.find, in_grey)
     assert [p.id for p in poses] == [1, 2]
     assert np.allclose(poses[1].joints_xy, SHAPE + place, atol=0.01)
 
@@ -297,28 +326,28 @@ def test_a_box_is_known_once_and_by_the_likest() -> None:
 def test_who_is_missed_is_looked_for_more_often() -> None:
     world = World([(60, 150), (480, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     gone = world.people.pop()
     for _ in range(2):
-        tracker.step(world, world.find, naked)
+        tracker.step(world, world.find, in_grey)
     world.finds = 0
     for _ in range(2 * MISSING_EVERY):
-        tracker.step(world, world.find, naked)
+        tracker.step(world, world.find, in_grey)
     assert world.finds == 2
     world.people.append(gone)
     for _ in range(MISSING_EVERY):
-        poses = tracker.step(world, world.find, naked)
+        poses = tracker.step(world, world.find, in_grey)
     assert [p.id for p in poses] == [1, 2]
 
 
 def test_a_frame_costs_one_batch_and_now_and_then_a_look_behind_and_a_search() -> None:
     world = World([(60, 150), (480, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     world.looks.clear()
     world.finds = 0
     for _ in range(5 * NEWCOMERS_EVERY):
-        tracker.step(world, world.find, naked)
+        tracker.step(world, world.find, in_grey)
     # Behind each of the two somebody new is looked for at once, and now and then.
     most = 5 * NEWCOMERS_EVERY
     extra = [n for n in world.looks[2:] if n == 1]
@@ -332,7 +361,7 @@ def test_an_empty_scene_costs_the_finder_alone() -> None:
     world = World([])
     tracker = Tracker(8)
     for _ in range(9):
-        assert tracker.step(world, world.find, naked) == []
+        assert tracker.step(world, world.find, in_grey) == []
     assert (world.looks, world.finds) == ([], 9)
 
 
@@ -348,7 +377,7 @@ def test_people_who_cross_keep_their_ids(people: int) -> None:
             (320 + (at if i % 2 else -at) * (1 if i < 2 else 0.8), 120 + 260.0 * (i // 2))
             for i in range(people)
         ]
-        for pose in tracker.step(world, world.find, naked):
+        for pose in tracker.step(world, world.find, in_grey):
             corner = pose.joints_xy.mean(axis=0) - SHAPE.mean(axis=0)
             apart = [float(np.hypot(*(corner - p))) for p in world.people]
             if sorted(apart)[1] > 60:
@@ -361,7 +390,7 @@ def test_somebody_hidden_for_three_frames_keeps_the_id_and_the_way() -> None:
     tracker = Tracker(8)
     for frame in range(40):
         world.people = [] if 20 <= frame < 23 else [(100 + 8.0 * frame, 150)]
-        poses = tracker.step(world, world.find, naked)
+        poses = tracker.step(world, world.find, in_grey)
         assert [p.id for p in poses] == ([1] if world.people else [])
 
 
@@ -372,16 +401,16 @@ def test_who_stands_behind_somebody_is_seen_with_those_before_them_crossed_out()
     tracker = Tracker(8)
     for x in range(420, 235, -15):
         world.people = [front, (float(x), 150)]
-        assert len(tracker.step(world, world.find, naked)) == 2
+        assert len(tracker.step(world, world.find, in_grey)) == 2
 
-    def covered(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
-        return world.look(boxes, without, [front])
+    def covered(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return world.look(boxes, without, among, [front])
 
     looks = []
     world.people = [front, behind]
     for _ in range(HIDDEN + GRACE):
         world.looks.clear()
-        poses = tracker.step(covered, lambda: np.zeros((0, 4), np.float32), naked)
+        poses = tracker.step(covered, lambda: np.zeros((0, 4), np.float32), in_grey)
         places = {p.id: tuple(p.joints_xy[0] - SHAPE[0]) for p in poses}
         assert places == {1: pytest.approx(front, abs=0.01), 2: pytest.approx(behind, abs=0.01)}
         looks.append(tuple(world.looks))
@@ -396,18 +425,22 @@ def test_who_comes_out_from_behind_is_followed_into_full_view(speed: float) -> N
     front = (200.0, 150.0)
     world = World([front, (420, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     nothing = np.zeros((0, 4), np.float32)
     way = [*np.arange(420, 240, -5.0), *np.arange(240, 400, speed)]
     for x in way:
         world.people = [front, (float(x), 150)]
 
-        def covered(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+        def covered(
+            boxes: Boxes,
+            without: Without = (),
+            among: Near = (),
+        ) -> list[Pose]:
             return world.look(
-                boxes, without, [p for p in world.people if p[0] >= 250 or p == front]
+                boxes, without, among, [p for p in world.people if p[0] >= 250 or p == front]
             )
 
-        poses = tracker.step(covered, lambda: nothing, naked)
+        poses = tracker.step(covered, lambda: nothing, in_grey)
         places = {p.id: p.joints_xy[0] - SHAPE[0] for p in poses}
         assert set(places) == {1, 2}, x
         assert places[2] == pytest.approx((x, 150), abs=0.01)
@@ -420,16 +453,16 @@ def test_somebody_unknown_behind_one_of_several_is_found_without_the_finder(besi
     shown = [front, (420.0, 150.0)] if beside else [front]
     world = World(shown)
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     world.people = [*shown, unknown]
 
-    def covered(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
-        return world.look(boxes, without, shown)
+    def covered(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return world.look(boxes, without, among, shown)
 
     nothing = np.zeros((0, 4), np.float32)
     world.looks.clear()
     for frame in range(SUSPECTED_EVERY):
-        poses = tracker.step(covered, lambda: nothing, naked)
+        poses = tracker.step(covered, lambda: nothing, in_grey)
         # Who has just been found may hide somebody: that is looked for at once.
         assert [p.id for p in poses] == ([1, 2, 3] if beside else [1]), frame
     assert beside or world.looks == [1] * SUSPECTED_EVERY
@@ -443,17 +476,18 @@ def test_a_weak_answer_from_behind_is_nobody() -> None:
     tracker = Tracker(8)
     for x in range(420, 235, -15):
         world.people = [front, (float(x), 150)]
-        tracker.step(world, world.find, naked)
+        tracker.step(world, world.find, in_grey)
 
-    def imagined(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+    def imagined(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
         world.people = [(240.0, 150.0)]
+        answers = world.look(boxes, without, among, [front])
         return [
             replace(pose, score=KEPT + 0.05) if others else pose
-            for pose, others in zip(world.look(boxes, without, [front]), without, strict=True)
+            for pose, others in zip(answers, without, strict=True)
         ]
 
     nothing = np.zeros((0, 4), np.float32)
-    people = [tracker.step(imagined, lambda: nothing, naked) for _ in range(3)]
+    people = [tracker.step(imagined, lambda: nothing, in_grey) for _ in range(3)]
     assert [[p.id for p in poses] for poses in people] == [[1]] * 3
 
 
@@ -463,38 +497,93 @@ def test_who_was_crossed_out_and_is_answered_again_is_nobody_new(trusted: bool) 
     shown = [(200.0, 150.0), (420.0, 150.0)]
     world = World(shown)
     tracker = Tracker(8, trusted)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
 
-    def again(boxes: Boxes, without: Sequence[Sequence[Pose]] = ()) -> list[Pose]:
+    def again(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
         return [
             world.pose(box, [(x + 13.5, y + 13.5) for x, y in shown] if others else shown)
             for box, others in zip(boxes, without, strict=True)
         ]
 
     nothing = np.zeros((0, 4), np.float32)
-    people = [tracker.step(again, lambda: nothing, naked) for _ in range(2 * SUSPECTED_EVERY)]
+    people = [tracker.step(again, lambda: nothing, in_grey) for _ in range(2 * SUSPECTED_EVERY)]
     assert all([p.id for p in poses][:2] == [1, 2] for poses in people)
     assert {len(poses) for poses in people} == ({4} if trusted else {2})
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_an_answer_from_behind_is_somebody_new_if_some_of_them_is_visible(visible: bool) -> None:
+    """If all of it is where others are, it is one of them again."""
+    shown = [(200.0, 150.0), (420.0, 150.0)]
+    world, tracker = World(shown), Tracker(8)
+    tracker.step(world, world.find, in_grey)
+    world.people = [*shown, (228.0, 150.0)]
+
+    def covered(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return world.look(boxes, without, among, shown)
+
+    def wear(poses: Sequence[Pose], before: Without = ()) -> list[Colours]:
+        assert len(before) in (0, len(poses))
+        return [GREY if visible or not before else np.full_like(GREY, np.nan) for _ in poses]
+
+    nothing = np.zeros((0, 4), np.float32)
+    for _ in range(SUSPECTED_EVERY):
+        poses = tracker.step(covered, lambda: nothing, wear)
+    assert [p.id for p in poses] == ([1, 2, 3] if visible else [1, 2])
+
+
+def test_of_two_who_overlap_each_is_looked_for_with_the_other_beside() -> None:
+    world, tracker = World([(200, 150), (420, 150)]), Tracker(8)
+    asked: list[Near] = []
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        asked.append(among)
+        return world(boxes, without, among)
+
+    tracker.step(look, world.find, in_grey)
+    asked.clear()
+    tracker.step(look, world.find, in_grey)
+    assert asked[0] == [None, None]
+    for x in range(420, 230, -5):
+        world.people = [(200, 150), (float(x), 150)]
+        asked.clear()
+        poses = tracker.step(look, world.find, in_grey)
+        assert [p.id for p in poses] == [1, 2]
+    near = [one for one in asked[0] if one is not None]
+    assert len(near) == 2
+    for (own, others), person, other in zip(near, world.people, world.people[::-1], strict=True):
+        assert np.abs(own.joints_xy - SHAPE - person).max() < 12
+        assert [np.abs(pose.joints_xy - SHAPE - other).max() < 12 for pose in others] == [True]
+
+
+def test_who_is_surer_is_before_who_was_thought_before_them() -> None:
+    world = World([(200, 150), (230, 150), (500, 150)])
+    boxes = world.find()
+    first, second, third = (
+        replace(world.pose(box, [person]), score=0.8)
+        for box, person in zip(boxes, world.people, strict=True)
+    )
+    assert who_is_behind([first, third, second], 2) == {2}
+    assert who_is_behind([first, third, replace(second, score=0.81)], 2) == {2}
+    assert who_is_behind([first, third, replace(second, score=0.9)], 2) == {0}
+    # Nobody is before them.
+    assert who_is_behind([third, second], 1) == {1}
+    assert who_is_behind([first, second, third], 3) == set()
 
 
 def test_nobody_is_behind_somebody_who_is_alone() -> None:
     world = World([(200, 150), (420, 150)])
     tracker = Tracker(8)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     for x in range(420, 235, -15):
         world.people = [(200, 150), (float(x), 150)]
-        tracker.step(world, world.find, naked)
+        tracker.step(world, world.find, in_grey)
     world.people = [(200, 150)]
     for _ in range(HIDDEN + 2):
-        assert [p.id for p in tracker.step(world, world.find, naked)] == [1]
+        assert [p.id for p in tracker.step(world, world.find, in_grey)] == [1]
     world.looks.clear()
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     assert world.looks == [1]  # given up
-
-
-def dressed(light: float) -> Wear:
-    """Everybody in one colour."""
-    return lambda poses: [np.full((3, 3), light, np.float32) for _ in poses]
 
 
 def stepped_aside(unseen: int, hidden: int = 3 * GRACE) -> tuple[World, Tracker]:
@@ -533,33 +622,33 @@ def test_who_was_hidden_is_nobody_far_away_and_keeps_nobody_from_being_alone() -
 def test_too_full_who_may_be_gone_makes_room_before_who_is_hidden() -> None:
     """2 is hidden behind 1 for longer than 4 behind 3; 3 steps aside, and somebody comes."""
     world, tracker = World([(100, 150), (300, 150), (1000, 150), (1200, 150)]), Tracker(4)
-    tracker.step(world, world.find, naked)
+    tracker.step(world, world.find, in_grey)
     nothing = np.zeros((0, 4), np.float32)
     for x in np.arange(200, 0, -5.0):
         behind = [(100 + x, 150), (1000 + x, 150)] if x > 5 else []
         world.people = [(100, 150), (1000, 150), *behind]
-        tracker.step(world, lambda: nothing, naked)
+        tracker.step(world, lambda: nothing, in_grey)
     for k in range(12):
         world.people = [(100, 150), (1000.0 + 10 * k, 150)]
-        tracker.step(world, lambda: nothing, naked)
-    first, second = tracker.step(world, lambda: nothing, naked)
+        tracker.step(world, lambda: nothing, in_grey)
+    first, second = tracker.step(world, lambda: nothing, in_grey)
     world.people += [(600, 150)]
-    while len(poses := tracker.step(world, world.find, naked)) < 3:
+    while len(poses := tracker.step(world, world.find, in_grey)) < 3:
         pass
     assert {p.id for p in poses} - {first.id, second.id} == {5}
     for _ in range(MISSING_EVERY):
         world.people = [(160, 150), *world.people[1:], (105, 150)]
-        poses = tracker.step(world, lambda: nothing, naked)
+        poses = tracker.step(world, lambda: nothing, in_grey)
     assert len(poses) == 4 and max(p.id for p in poses) == 5, "who was hidden is known still"
 
 
 def test_two_tracks_on_one_body_become_one() -> None:
     world = World([(100, 150), (400, 150)])
     tracker = Tracker(8)
-    assert len(tracker.step(world, world.find, naked)) == 2
+    assert len(tracker.step(world, world.find, in_grey)) == 2
     world.people = [(250, 150)]
     for _ in range(GRACE + 2):
-        poses = tracker.step(world, world.find, naked)
+        poses = tracker.step(world, world.find, in_grey)
     assert len(poses) == 1
 
 
@@ -588,7 +677,7 @@ def test_distances_are_medians_over_the_joints_that_are_seen() -> None:
     tracks, poses = [], []
     for i in range(3):
         xy = rng.uniform(0, 100, (16, 2)).astype(np.float32)
-        tracks.append(Track(i, box, xy, np.ones(16, np.float32), UNKNOWN))
+        tracks.append(Track(i, box, xy, np.ones(16, np.float32), GREY))
     for shown in (16, 15, 1, 0):
         xy = rng.uniform(0, 100, (16, 2)).astype(np.float32)
         poses.append(Pose(xy, np.repeat((1, 0), (shown, 16 - shown)).astype(np.float32), box, 1.0))
