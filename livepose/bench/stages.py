@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.bench.contender import BenchEstimator, Clip, Contender, Image
+from livepose.people import Among
 from livepose.pose import Pose
 from livepose.runtime import Engine
 from livepose.runtime.base import DEVICE_STAGES, device_ms
@@ -91,10 +92,11 @@ class StagedEstimator(BenchEstimator):
         frame_bgr: Image,
         boxes_xyxy: npt.NDArray[np.float32],
         without: Sequence[Sequence[Pose]] = (),
+        among: Sequence[Among | None] = (),
     ) -> list[Pose]:
         self._timed.all_ms = 0.0
         start_s = time.perf_counter()
-        poses = super()._look(frame_bgr, boxes_xyxy, without)
+        poses = super()._look(frame_bgr, boxes_xyxy, without, among)
         self._ms["crop"] += (time.perf_counter() - start_s) * 1e3 - self._timed.all_ms
         return poses
 
