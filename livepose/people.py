@@ -407,6 +407,9 @@ class Tracker:
                 track.take(bodies[j], box, hidden=j in hidden)
             if all(overlap(box, other) < 0.2 for other in others):
                 track.colours = blend(track.colours, colours[j], 0.1)
+            elif j in hidden:
+                # What was not known of them yet.
+                track.colours = blend(track.colours, colours[j], 0.0)
             kept.append(replace(bodies[j], id=track.id))
         return kept
 
