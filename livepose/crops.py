@@ -160,7 +160,7 @@ def cross_out(
     height, width_px = image.shape[:2]
     x, y = joints_xy[seen].T
     near = (x > -torso) & (y > -torso) & (x < width_px + torso) & (y < height + torso)
-    if not near.any():
+    if not torso or not near.any():
         return
     points = [tuple(point) for point in np.rint(joints_xy).astype(int).tolist()]
     if seen[list(TRUNK)].all():

@@ -142,33 +142,22 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
     return chosen
 
 
-def surrounded(track: Track, others: Sequence[Track]) -> Among | None:
-    """Which of the others were seen a frame ago and are expected where this person is."""
-    poses = [
-        other.expected()
-        for other in others
-        if other is not track and not other.missed and overlap(other.box, track.box) > BEHIND
-    ]
-    return (track.expected(), poses) if poses and not track.missed else None
-
-
 def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:
     """Which of the bodies are behind others: those but the first `in_view`, who were seen with
-    the others crossed out, unless one of them is surer than who is thought before them.
+    the others crossed out, unless one of them is surer than everybody thought before them.
     """
     behind = set(range(in_view, len(bodies)))
     boxes = [box_around(pose) for pose in bodies]
-
-    def shared(i: int, j: int) -> float:
-        a, b = boxes[i], boxes[j]
-        return 0.0 if a is None or b is None else overlap(a, b)
-
     for i in range(in_view, len(bodies)):
-        before = max(set(range(in_view)) - behind, key=lambda j: shared(i, j), default=None)
-        if before is None or shared(i, before) <= BEHIND:
-            continue
-        if bodies[i].score > bodies[before].score + SURER:
-            behind = (behind - {i}) | {before}
+        before = {
+            j
+            for j in set(range(len(bodies))) - behind
+            if (box := boxes[i]) is not None
+            and (other := boxes[j]) is not None
+            and overlap(box, other) > BEHIND
+        }
+        if before and all(bodies[i].score > bodies[j].score + SURER for j in before):
+            behind = (behind - {i}) | before
     return behind
 
 
@@ -196,6 +185,7 @@ class Tracker:
 
     def __init__(self, max_people: int, trusted: bool = False) -> None:
         self.max_people = max_people
+        self._trusted = trusted
         self._beside = TWIN if trusted else BESIDE
         self._stranger = STRANGER_STILL if trusted else STRANGER
         self._tracks: list[Track] = []
@@ -225,12 +215,13 @@ class Tracker:
         behind = [i for i in covered if self._worth_a_look(self._tracks[i])]
         before = [track.expected() for track in self._tracks if track.in_view]
         asked_for = [self._tracks[i] for i in behind]
+        hidden = [track for track in self._tracks if track.hidden]
         poses = look(
             np.stack(boxes + [track.box for track in asked_for]),
             [()] * len(boxes) + [before] * len(behind),
-            [surrounded(track, self._tracks) for track in plain]
+            [self._surrounded(track, self._tracks) for track in plain]
             + [None] * (len(boxes) - len(plain))
-            + [surrounded(track, [t for t in self._tracks if t.hidden]) for track in asked_for],
+            + [self._surrounded(track, hidden) for track in asked_for],
         )
         bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
         colours = [*wear(bodies)]
@@ -248,8 +239,7 @@ class Tracker:
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(worn)
-        hidden = who_is_behind([*bodies, *(pose for pose, _ in strangers)], in_view)
-        kept = self._follow(bodies, colours, mine, hidden)
+        kept = self._follow(bodies, colours, mine, who_is_behind(bodies, in_view))
         self._tracks = [
             track
             for track in self._tracks
@@ -260,11 +250,24 @@ class Tracker:
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
-        for j, (pose, worn) in enumerate(strangers, len(bodies)):
+        for pose, worn in strangers:
             if self._make_room():
                 kept.append(self._start(pose, worn))
-                self._tracks[-1].hidden = j in hidden
+                self._tracks[-1].hidden = True
         return kept
+
+    def _surrounded(self, track: Track, others: Sequence[Track]) -> Among | None:
+        """Which of the others were seen a frame ago and are expected where this person is, if the
+        model is believed of who is crossed out.
+        """
+        if track.missed or not self._trusted:
+            return None
+        poses = [
+            other.expected()
+            for other in others
+            if other is not track and not other.missed and overlap(other.box, track.box) > BEHIND
+        ]
+        return (track.expected(), poses) if poses else None
 
     def _covered(self, track: Track) -> bool:
         """Whether, as a frame ago, somebody in full view is expected where this person is. Now

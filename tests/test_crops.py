@@ -53,6 +53,7 @@ def test_a_large_square_is_halved_before_it_is_sampled_and_nothing_moves(side: i
     assert (step > 1) == (side > 256)
     assert square[2] % step == 0
     assert abs(square[2] - side) <= step / 2
+    assert not (square % step).any()
     side = int(square[2])
     picture = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (side, side))
     crop = crops.cut(picture, np.array([[0, 0, side]]), 128)[0, ..., ::-1].astype(int)

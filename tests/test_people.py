@@ -533,7 +533,7 @@ def test_an_answer_from_behind_is_somebody_new_if_some_of_them_is_visible(visibl
 
 
 def test_of_two_who_overlap_each_is_looked_for_with_the_other_beside() -> None:
-    world, tracker = World([(200, 150), (420, 150)]), Tracker(8)
+    world, tracker = World([(200, 150), (420, 150)]), Tracker(8, trusted=True)
     asked: list[Near] = []
 
     def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
@@ -569,6 +569,79 @@ def test_who_is_surer_is_before_who_was_thought_before_them() -> None:
     # Nobody is before them.
     assert who_is_behind([third, second], 1) == {1}
     assert who_is_behind([first, second, third], 3) == set()
+    # Surer than one of two before them is not enough.
+    sure = replace(second, score=0.9)
+    assert who_is_behind([first, sure, replace(first, score=0.85)], 2) == {2}
+    # Of two behind the same person only one comes before both.
+    middle, back = replace(second, score=0.85), replace(first, score=0.95)
+    assert who_is_behind([first, middle, back], 1) == {0, 1}
+
+
+def test_who_proves_surer_is_followed_as_the_one_in_view() -> None:
+    """2 went behind 1, and then is seen better than they are: 1 is who is hidden."""
+    world, tracker = World([(200, 150), (420, 150)]), Tracker(8, trusted=True)
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        poses = world.look(boxes, without, among, world.people)
+        return [
+            replace(p, score=0.9 if p.joints_xy[0, 0] > SHAPE[0, 0] + 215 else 0.8) for p in poses
+        ]
+
+    for x in range(420, 225, -5):
+        world.people = [(200, 150), (float(x), 150)]
+        tracker.step(world, world.find, in_grey)
+    by_id = {track.id: track for track in tracker._tracks}
+    by_id[2].hidden, by_id[1].hidden = True, False
+    tracker._frames = 0  # of eight frames the one after this is like most
+    poses = tracker.step(look, world.find, in_grey)
+    assert [p.id for p in poses] == [1, 2]
+    assert [by_id[i].hidden for i in (1, 2)] == [True, False]
+
+
+def test_a_model_that_is_not_believed_is_shown_everybody_whole() -> None:
+    world, tracker = World([(200, 150), (240, 150)]), Tracker(8)
+    asked: list[Near] = []
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        asked.append(among)
+        return world(boxes, without, among)
+
+    for _ in range(3):
+        tracker.step(look, world.find, in_grey)
+    assert not any(one for near in asked for one in near)
+
+
+def test_of_two_behind_one_each_is_looked_for_among_the_other() -> None:
+    world, tracker = World([(200, 150), (420, 150), (620, 150)]), Tracker(8, trusted=True)
+    tracker.step(world, world.find, in_grey)
+    world.people = [(200, 150), (230, 150), (245, 150)]
+    for track, person in zip(
+        sorted(tracker._tracks, key=lambda t: t.id), world.people, strict=True
+    ):
+        pose = world.pose(world.find()[world.people.index(person)], [person])
+        track.take(pose, pose.box_xyxy, hidden=person[0] > 200)
+        track.box, track.joints_xy = pose.box_xyxy, pose.joints_xy
+    asked: list[tuple[Without, Near]] = []
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        asked.append((without, among))
+        return world(boxes, without, among)
+
+    tracker.step(look, world.find, in_grey)
+    without, among = asked[0]
+    assert [len(poses) for poses in without] == [0, 1, 1]
+    assert [near and len(near[1]) for near in among] == [2, 1, 1]
+
+
+def test_who_is_not_seen_is_not_crossed_out_around_others() -> None:
+    world, tracker = World([(200, 150), (240, 150)]), Tracker(8, trusted=True)
+    tracker.step(world, world.find, in_grey)
+    first, second = tracker._tracks
+    assert tracker._surrounded(first, tracker._tracks) is not None
+    assert tracker._surrounded(first, [first]) is None
+    second.missed = 1
+    assert tracker._surrounded(first, tracker._tracks) is None
+    assert tracker._surrounded(second, tracker._tracks) is None
 
 
 def test_nobody_is_behind_somebody_who_is_alone() -> None:
