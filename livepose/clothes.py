@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from livepose.crops import STOUT, cross_out, squares_of, to_crops
+from livepose.crops import STOUT, cross_out_all, squares_of, to_crops
 from livepose.pose import Pose
 from livepose.skeleton import INDEX
 
@@ -63,9 +63,9 @@ def covered(points_xy: npt.NDArray[np.float32], bodies: Sequence[Pose]) -> npt.N
     around = np.concatenate((points_xy.min(axis=0), points_xy.max(axis=0)))
     square = squares_of(around[None].astype(np.float32))
     drawn = np.zeros((DRAWN, DRAWN, 3), np.uint8)
-    places = to_crops(np.stack([body.joints_xy for body in bodies]), square, DRAWN)
-    for body, place in zip(bodies, places, strict=True):
-        cross_out(drawn, place, body.scores >= SEEN, width=STOUT)
+    joints_xy = np.stack([body.joints_xy for body in bodies])
+    seen = np.stack([body.scores for body in bodies]) >= SEEN
+    cross_out_all(drawn, square[0], joints_xy, seen, STOUT)
     x, y = np.rint(to_crops(points_xy[None], square, DRAWN)[0]).astype(int).T
     return np.asarray(drawn[y, x, 0] > 0)
 

@@ -171,6 +171,23 @@ def cross_out(
             cv2.line(image, points[a], points[b], NEITHER, max(1, round(thick * torso)))
 
 
+def cross_out_all(
+    crop: npt.NDArray[np.uint8],
+    square: npt.NDArray[np.int64],
+    joints_xy: npt.NDArray[np.float32],
+    seen: npt.NDArray[np.bool_],
+    width: float = CROSSED,
+) -> None:
+    """`cross_out` for people of the frame that the crop's square is in, in place.
+
+    crop: uint8 [size, size, 3]; square: int64 [3]; joints_xy: float32 [N, 16, 2] in frame pixels;
+    seen: bool [N, 16].
+    """
+    places = to_crops(joints_xy, square[None], len(crop))
+    for place, of_them in zip(places, seen, strict=True):
+        cross_out(crop, place, of_them, width)
+
+
 def torso_of(joints_xy: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:
     """About how long the torso is, in pixels: from shoulder to hip, or twice neck to head top.
 

@@ -219,13 +219,11 @@ def cross_out(
     poses: Sequence[Pose],
     width: float = crops.CROSSED,
 ) -> None:
-    """`crops.cross_out` for each of the poses, of the frame that the square of the crop is in."""
-    if not poses:
-        return
-    joints_xy = np.stack([pose.joints_xy for pose in poses])
-    places = crops.to_crops(joints_xy, square[None], len(crop))
-    for pose, place in zip(poses, places, strict=True):
-        crops.cross_out(crop, place, pose.scores >= SEEN, width)
+    """`crops.cross_out_all` for these poses."""
+    if poses:
+        joints_xy = np.stack([pose.joints_xy for pose in poses])
+        seen = np.stack([pose.scores for pose in poses]) >= SEEN
+        crops.cross_out_all(crop, square, joints_xy, seen, width)
 
 
 def open_finder(engine: str, device: str, precision: str) -> Finder:

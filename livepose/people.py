@@ -95,15 +95,15 @@ KNOWN = 0.3
 SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
 
-SURER = 0.02
-"""Of two people, one before the other, whose score is so much better is the one before."""
-
 BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
 TWIN = 0.8
 """The same with a model that is believed."""
+
+SURER = 0.02
+"""Of two people, one before the other, whose score is so much better is the one before."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
