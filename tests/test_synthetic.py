@@ -11,6 +11,7 @@ from livepose.synthetic import SyntheticScene, random_figure
 from livepose.synthetic.body import Build, Stance, pose_body, reach, rotation, unit
 from livepose.synthetic.draw import Camera, draw_figure
 from livepose.synthetic.figure import Look
+from livepose.synthetic.motion import stroll
 from livepose.synthetic.paint import Light
 from livepose.training.datasets import load_set
 from livepose.training.readers_synthetic import SHOWN
@@ -131,6 +132,25 @@ def test_several_people() -> None:
     joints = SyntheticScene(SMALL, people=4, seed=1).render(2.0)[1]
     assert joints.shape == (4, 16, 3)
     assert len({round(float(x)) for x in joints[:, INDEX["pelvis"], 0]}) > 1
+
+
+@pytest.mark.parametrize("people", [2, 3, 4, 6])
+def test_nobody_walks_through_anybody(people: int) -> None:
+    """Shoulders are about 0.4 m broad."""
+    places = np.array(
+        [
+            [stroll(Build(), t / 5, person, people)[1][[0, 2]] for person in range(people)]
+            for t in range(1000)
+        ]
+    )
+    apart = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
+    apart[:, range(people), range(people)] = np.inf
+    assert apart.min() > 0.45
+    # They come past one another in the picture, though, now one and now the other before.
+    x, deep = places[:, 1].T - places[:, 0].T
+    crossing = np.flatnonzero(x[1:] * x[:-1] < 0)
+    before = deep[crossing] > 0
+    assert len(crossing) > 20 and 0.2 < before.mean() < 0.8
 
 
 @pytest.mark.parametrize("size_wh", [(64, 64), (65, 97), (200, 64), (720, 1280), (3840, 2160)])

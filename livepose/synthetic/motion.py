@@ -153,13 +153,19 @@ def greet(build: Build, time_s: float) -> tuple[Stance, Vec]:
     )
 
 
+RINGS: Final = ((1.25, 0.9, 11.0), (0.75, 0.4, 7.9))
+"""How far people walk across and in depth from the middle, in metres, and the seconds it takes."""
+
+
 def stroll(build: Build, time_s: float, person: int, people: int) -> tuple[Stance, Vec]:
-    """Somebody who walks in a long ellipse, everybody on their own; answers as `exercise`."""
-    way = -1 if person % 2 else 1
-    rate = way * 2 * np.pi / (10 + 1.3 * (person % 3))
-    turn = rate * time_s + 2 * np.pi * (person + 0.35) / people
-    across, deep = 1.15, 0.5 + 0.12 * (person % 3)
-    place = np.array([across * np.sin(turn), 0, deep * np.cos(turn) - 0.35])
+    """Somebody who walks round and round, every other one the other way in the ring within, so that
+    nobody walks through anybody; answers as `exercise`.
+    """
+    ring, nth = person % 2, person // 2
+    across, deep, round_s = RINGS[ring]
+    rate = (-1) ** ring * 2 * np.pi / round_s
+    turn = rate * time_s + 2 * np.pi * (nth + 0.35) / ((people + 1 - ring) // 2)
+    place = np.array([across * np.sin(turn), 0, deep * np.cos(turn) - 0.4])
     heading = np.arctan2(across * rate * np.cos(turn), -deep * rate * np.sin(turn))
     phase = 2 * np.pi * time_s / 1.45 + person
     swing = np.array([np.sin(phase), -np.sin(phase)])
