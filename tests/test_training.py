@@ -210,7 +210,7 @@ def test_joints_stay_on_their_pixels_under_augmentation(lsp: Path) -> None:
 
 def test_a_crop_of_nobody_shows_nobody_who_is_labelled() -> None:
     """People who stand about in rooms: none is in a crop that is said to be empty."""
-    people = load_set("scene:40").people
+    people = load_set("scene:80").people
     everybody = boxes_by_picture([PoseSet("scene", people)])
     how = replace(PLAIN, nobody=1.0, scale=0.1)
     empty = 0

@@ -164,7 +164,7 @@ def stroll(build: Build, time_s: float, person: int, people: int) -> tuple[Stanc
     ring, nth = person % 2, person // 2
     across, deep, round_s = RINGS[ring]
     rate = (-1) ** ring * 2 * np.pi / round_s
-    turn = rate * time_s + 2 * np.pi * (nth + 0.35) / ((people + 1 - ring) // 2)
+    turn = rate * time_s + 2 * np.pi * (nth + 0.35 + ring / 2) / ((people + 1 - ring) // 2)
     place = np.array([across * np.sin(turn), 0, deep * np.cos(turn) - 0.4])
     heading = np.arctan2(across * rate * np.cos(turn), -deep * rate * np.sin(turn))
     phase = 2 * np.pi * time_s / 1.45 + person
