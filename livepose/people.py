@@ -105,10 +105,6 @@ TWIN = 0.8
 SURER = 0.02
 """Of two people, one before the other, whose score is so much better is the one before."""
 
-SCORED = 0.5
-"""A pose's score so many times is taken off what it costs to be somebody's: of two alike in all
-else the surer one is theirs."""
-
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
 
@@ -141,14 +137,9 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
     for pose in sorted(poses, key=lambda p: -p.score):
         if pose.score < least or box_around(pose) is None or len(chosen) == most:
             continue
-        if is_new(pose, chosen):
+        if all(alike(pose, other) < SAME for other in chosen):
             chosen.append(pose)
     return chosen
-
-
-def is_new(pose: Pose, others: Iterable[Pose]) -> bool:
-    """Whether it is of another body than all of these."""
-    return all(alike(pose, other) < SAME for other in others)
 
 
 def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:
@@ -232,7 +223,9 @@ class Tracker:
             + [None] * (len(boxes) - len(plain))
             + [self._surrounded(track, hidden) for track in asked_for],
         )
-        bodies, colours, mine = self._whose(poses[: len(boxes)], wear)
+        bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
+        colours = [*wear(bodies)]
+        mine = self._whose(bodies, colours)
         found = poses[len(plain) : len(boxes)]
         in_view = len(bodies)
         gone = self._gone_behind(bodies, {*mine, *covered}) + self._suspected(mine)
@@ -379,41 +372,17 @@ class Tracker:
         known = [track.box for track in self._tracks if not track.missed]
         return unknown(find(), known)[:room]
 
-    def _whose(
-        self, poses: Sequence[Pose], wear: Wear
-    ) -> tuple[list[Pose], list[Colours], dict[int, int]]:
-        """The different bodies that these poses are of, their colours, and which of them (its
-        index) is which track's (its index). The surest pair of a track and a pose comes first,
-        and what is like a pose that is somebody's already is the same body once more: of two such
-        answers the better score says little.
-        """
-        poses = [pose for pose in poses if pose.score >= KEPT and box_around(pose) is not None]
-        worn = wear(poses)
+    def _whose(self, bodies: Sequence[Pose], colours: Sequence[Colours]) -> dict[int, int]:
+        """Which body (its index) is which track's (its index): the surest pair first."""
         # Who is alone and in sight stays the same person when the light is switched on.
         known = [track for track in self._tracks if track.missed <= GRACE]
-        one = len(known) == 1 and all(alike(pose, poses[0]) >= SAME for pose in poses[1:])
-        alone = known[0] if one and not known[0].missed else None
-        apart = distances(self._tracks, poses).tolist()
-        pairs = (
-            (
-                track.cost(pose, colours, away, track is alone, self._stranger)
-                - SCORED * pose.score,
-                i,
-                j,
-            )
+        alone = known[0] if len(known) == len(bodies) == 1 and not known[0].missed else None
+        apart = distances(self._tracks, bodies).tolist()
+        return one_to_one(
+            (track.cost(pose, worn, away, track is alone, self._stranger), i, j)
             for i, (track, row) in enumerate(zip(self._tracks, apart, strict=True))
-            for j, (pose, colours, away) in enumerate(zip(poses, worn, row, strict=True))
+            for j, (pose, worn, away) in enumerate(zip(bodies, colours, row, strict=True))
         )
-        chosen: list[int] = []
-        mine: dict[int, int] = {}
-        for cost, i, j in sorted(pairs):
-            if cost < np.inf and i not in mine and is_new(poses[j], (poses[k] for k in chosen)):
-                mine[i] = len(chosen)
-                chosen.append(j)
-        for j in sorted(range(len(poses)), key=lambda j: -poses[j].score):
-            if is_new(poses[j], (poses[k] for k in chosen)):
-                chosen.append(j)
-        return [poses[j] for j in chosen], [worn[j] for j in chosen], mine
 
     def _follow(
         self,

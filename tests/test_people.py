@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -280,63 +279,23 @@ def test_an_empty_scene_costs_the_finder_alone() -> None:
 
 
 @pytest.mark.parametrize("people", [2, 4])
-@pytest.mark.parametrize("speed", [3.0, 5.0, 7.0])
-@pytest.mark.parametrize("hides", [20.0, 40.0])
-def test_people_who_cross_keep_their_ids(people: int, speed: float, hides: float) -> None:
-    """In pairs, past each other; the nearer one hides the other for a few frames."""
+def test_people_who_cross_keep_their_ids(people: int) -> None:
+    """In pairs, through each other; the nearer one hides the other for a few frames."""
     world = World([])
     tracker = Tracker(8)
-    plain: list[tuple[float, float]] = []
-
-    def network(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
-        return world.look(boxes, without, among, plain)
-
     seen: list[set[int]] = [set() for _ in range(people)]
-    for frame in range(round(400 / speed)):
-        at = -200 + speed * frame
+    for frame in range(80):
+        at = -200 + 5.0 * frame
         world.people = [
             (320 + (at if i % 2 else -at) * (1 if i < 2 else 0.8), 120 + 260.0 * (i // 2))
             for i in range(people)
         ]
-        # Of each pair the second is the nearer one.
-        plain = [
-            p
-            for i, p in enumerate(world.people)
-            if i % 2 or abs(p[0] - world.people[i + 1][0]) > hides
-        ]
-        for pose in tracker.step(network, world.find, in_grey):
+        for pose in tracker.step(world, world.find, in_grey):
             corner = pose.joints_xy.mean(axis=0) - SHAPE.mean(axis=0)
             apart = [float(np.hypot(*(corner - p))) for p in world.people]
             if sorted(apart)[1] > 60:
                 seen[int(np.argmin(apart))].add(pose.id)
     assert sorted(i for ids in seen for i in ids) == list(range(1, people + 1))
-
-
-def test_of_two_answers_of_one_body_the_one_that_fits_who_is_followed_is_theirs() -> None:
-    """A box beside somebody is answered with them, a little off and a little surer."""
-    world = World([(100, 150)])
-    tracker = Tracker(8)
-
-    def slid(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
-        own, *more = (world.pose(box, [(100, 150)]) for box in boxes)
-        surer = own.score + 0.01
-        return [
-            own,
-            *(
-                replace(p, joints_xy=SHAPE.astype(np.float32) + (112, 150), score=surer)
-                for p in more
-            ),
-        ]
-
-    for frame in range(2 * NEWCOMERS_EVERY):
-        poses = tracker.step(slid, partial(_beside, world, frame), in_grey)
-        assert [p.id for p in poses] == [1]
-        assert np.allclose(poses[0].joints_xy, SHAPE + (100, 150), atol=0.01)
-
-
-def _beside(world: World, frame: int) -> Boxes:
-    """Where the person is on the first frame, and later where nobody is."""
-    return world.find() + np.float32(150 if frame else 0) * np.array((1, 0, 1, 0), np.float32)
 
 
 def test_two_tracks_on_one_body_become_one() -> None:

@@ -159,7 +159,7 @@ RINGS: Final = ((1.25, 0.9, 11.0), (0.75, 0.4, 7.9))
 
 def stroll(build: Build, time_s: float, person: int, people: int) -> tuple[Stance, Vec]:
     """Somebody who walks round and round, every other one the other way in the ring within, so that
-    nobody walks through anybody; answers as `exercise`.
+    nobody (of ten or so) walks through anybody; answers as `exercise`.
     """
     ring, nth = person % 2, person // 2
     across, deep, round_s = RINGS[ring]
