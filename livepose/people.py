@@ -4,7 +4,7 @@ Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` tur
 poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -22,9 +22,9 @@ from livepose.track import (
     Track,
     alike,
     box_around,
-    distances,
     overlap,
 )
+from livepose.whose import costs, exchanged, one_to_one, unsure
 
 Find = Callable[[], Boxes]
 """Boxes of the people in the current frame, best first."""
@@ -110,15 +110,6 @@ SUSPECTED_EVERY = 12
 
 ANEW_EVERY = 8
 """On every so many frames who was behind somebody is looked for as everybody else first."""
-
-
-def one_to_one(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
-    """Of (cost, i, j) the cheapest pairs, each i and each j once; an infinite cost is no pair."""
-    chosen: dict[int, int] = {}
-    for cost, i, j in sorted(pairs):
-        if cost < np.inf and i not in chosen and j not in chosen.values():
-            chosen[i] = j
-    return chosen
 
 
 def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
@@ -239,6 +230,12 @@ class Tracker:
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(worn)
+        known = {*mine.values()}
+        cost = costs(self._tracks, bodies, colours, self._stranger)
+        mine = exchanged(mine, cost)
+        # Whoever it is, it is not somebody new; who it is may show when more of them is seen.
+        for i in unsure(mine, cost, self._tracks, colours):
+            del mine[i]
         kept = self._follow(bodies, colours, mine, who_is_behind(bodies, in_view))
         self._tracks = [
             track
@@ -247,7 +244,7 @@ class Tracker:
         ]
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
-            new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
+            new = j not in known and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
         for pose, worn in strangers:
@@ -322,12 +319,12 @@ class Tracker:
             if all(alike(pose, body) < self._beside for body in bodies)
         ]
         colours = wear(others, [bodies] * len(others))
-        apart = distances([self._tracks[i] for i in lost], others).tolist()
+        cost = costs([self._tracks[i] for i in lost], others, colours, self._stranger)
         theirs = one_to_one(
-            (self._tracks[i].cost(pose, worn, away, stranger=self._stranger), i, j)
-            for i, row in zip(lost, apart, strict=True)
-            for j, (pose, worn, away) in enumerate(zip(others, colours, row, strict=True))
-            if pose.score >= PARTLY or i in partly
+            (each, i, j)
+            for i, row in zip(lost, cost, strict=True)
+            for j, each in enumerate(row)
+            if others[j].score >= PARTLY or i in partly
         )
         # Who is looked for here and was not known by their colours may still be the one seen. An
         # answer of whom nothing is to be seen beside the others is one of the others.
@@ -377,12 +374,8 @@ class Tracker:
         # Who is alone and in sight stays the same person when the light is switched on.
         known = [track for track in self._tracks if track.missed <= GRACE]
         alone = known[0] if len(known) == len(bodies) == 1 and not known[0].missed else None
-        apart = distances(self._tracks, bodies).tolist()
-        return one_to_one(
-            (track.cost(pose, worn, away, track is alone, self._stranger), i, j)
-            for i, (track, row) in enumerate(zip(self._tracks, apart, strict=True))
-            for j, (pose, worn, away) in enumerate(zip(bodies, colours, row, strict=True))
-        )
+        cost = costs(self._tracks, bodies, colours, self._stranger, alone)
+        return one_to_one((each, i, j) for i, row in enumerate(cost) for j, each in enumerate(row))
 
     def _follow(
         self,

@@ -66,6 +66,12 @@ makes more of it, and of two answers now one and now the other."""
 OUT = np.array((-1, -1, 1, 1), np.float32)
 """Which way is outwards for each side of a box."""
 
+TURNS = 0.3
+"""How much of a step that was not expected is added to the speed;"""
+
+TURNS_HIDDEN = 0.1
+"""of somebody seen in part. The rest of their joints is guessed, and jumps."""
+
 COAST = 0.95
 """What is left of its speed each frame that a person is not seen in."""
 
@@ -201,7 +207,7 @@ class Track:
         seen = pose.scores >= SEEN
         moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
         # Limited, so that one wild pose does not throw the box out of the picture.
-        speed = self.speed + 0.3 * moved
+        speed = self.speed + np.float32(TURNS_HIDDEN if hidden else TURNS) * moved
         limit = 0.1 * size_of(box)
         self.speed = np.minimum(np.maximum(speed, -limit), limit)
         self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, hidden
