@@ -230,12 +230,7 @@ class Tracker:
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(worn)
-        known = {*mine.values()}
-        cost = costs(self._tracks, bodies, colours, self._stranger)
-        mine = exchanged(mine, cost)
-        # Whoever it is, it is not somebody new; who it is may show when more of them is seen.
-        for i in unsure(mine, cost, self._tracks, colours):
-            del mine[i]
+        mine = exchanged(mine, costs(self._tracks, bodies, colours, self._stranger))
         kept = self._follow(bodies, colours, mine, who_is_behind(bodies, in_view))
         self._tracks = [
             track
@@ -244,7 +239,7 @@ class Tracker:
         ]
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
-            new = j not in known and any(alike(pose, other) >= SAME for other in found)
+            new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
             if new and pose.score >= FOUND and self._make_room():
                 kept.append(self._start(pose, colours[j]))
         for pose, worn in strangers:
@@ -319,13 +314,17 @@ class Tracker:
             if all(alike(pose, body) < self._beside for body in bodies)
         ]
         colours = wear(others, [bodies] * len(others))
-        cost = costs([self._tracks[i] for i in lost], others, colours, self._stranger)
-        theirs = one_to_one(
-            (each, i, j)
-            for i, row in zip(lost, cost, strict=True)
+        tracks = [self._tracks[i] for i in lost]
+        cost = costs(tracks, others, colours, self._stranger)
+        given = one_to_one(
+            (each, k, j)
+            for k, row in enumerate(cost)
             for j, each in enumerate(row)
-            if others[j].score >= PARTLY or i in partly
+            if others[j].score >= PARTLY or lost[k] in partly
         )
+        # Who it is may show when more of them is seen; somebody new it is not.
+        doubtful = unsure(given, cost, tracks, colours)
+        theirs = {lost[k]: j for k, j in given.items() if k not in doubtful}
         # Who is looked for here and was not known by their colours may still be the one seen. An
         # answer of whom nothing is to be seen beside the others is one of the others.
         looked = [pose for i, pose in seen if i in mine]
@@ -333,7 +332,7 @@ class Tracker:
         strangers = [
             (pose, colours[j])
             for j, pose in enumerate(others)
-            if j not in theirs.values()
+            if j not in given.values()
             and pose.score >= SURELY
             and not np.isnan(colours[j]).all()
             and any(pose is p for p in looked)
@@ -397,7 +396,7 @@ class Tracker:
             if j is None or (box := boxes[j]) is None:
                 track.miss(others)
                 continue
-            if track.comes_in(bodies[j]):
+            if j not in hidden and track.comes_in(bodies[j]):
                 track.begin_anew(bodies[j], box, colours[j])
             else:
                 track.take(bodies[j], box, hidden=j in hidden)

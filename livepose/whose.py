@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from livepose.clothes import Colours
+from livepose.clothes import Colours, unlike
 from livepose.pose import Pose
 from livepose.track import STRANGER, Track, distances
 
@@ -13,7 +13,10 @@ UNSURE = 0.2
 """A pose that costs somebody else, who is lost as well, at most so much more may be theirs,"""
 
 UNSURE_BLANK = 0.3
-"""or so much, where it shows nothing of what somebody wears."""
+"""or so much, where it shows nothing of what the one it is given to is known to wear."""
+
+APART = 0.2
+"""So much `unlike` are clothes by which two people may be told apart."""
 
 
 def costs(
@@ -46,13 +49,14 @@ def one_to_one(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
 
 
 def exchanged(mine: Mapping[int, int], cost: Sequence[Sequence[float]]) -> dict[int, int]:
-    """Which pose is which track's, with those two by two exchanged that cost less so: the one was
-    given away before the other was seen.
+    """Which pose is which track's, in one pass over all twos exchanged where that costs less: the
+    surest pair first is not the cheapest in sum, and some were given away before others were seen.
+    Who has a pose for want of anybody else, at an infinite cost, keeps it.
     """
     better = dict(mine)
     for i, k in combinations(better, 2):
         a, b = better[i], better[k]
-        if cost[i][b] + cost[k][a] < cost[i][a] + cost[k][b]:
+        if np.inf > cost[i][a] + cost[k][b] > cost[i][b] + cost[k][a]:
             better[i], better[k] = b, a
     return better
 
@@ -64,18 +68,18 @@ def unsure(
     colours: Sequence[Colours],
 ) -> list[int]:
     """Of the tracks that were missed, those whose pose may as well be that of another who is lost:
-    they cost about the same, and something that both are known to wear is not to be seen.
+    they cost about the same, and what would tell the two apart is not to be seen.
     """
     lost = [k for k in range(len(tracks)) if k not in mine]
     answer = []
     for i, j in mine.items():
         if not tracks[i].missed:
             continue
-        unseen, worn = np.isnan(colours[j]), tracks[i].colours
+        worn = tracks[i].colours
+        unseen = np.where(np.isnan(colours[j]), worn, np.nan)
         more = UNSURE_BLANK if np.isnan(colours[j] - worn).all() else UNSURE
         if any(
-            cost[k][j] < cost[i][j] + more
-            and (unseen & ~np.isnan(worn) & ~np.isnan(tracks[k].colours)).any()
+            cost[k][j] < cost[i][j] + more and unlike(unseen, tracks[k].colours) > APART
             for k in lost
         ):
             answer.append(i)
