@@ -24,7 +24,21 @@ def test_two_poses_are_exchanged_where_that_costs_less_and_only_there() -> None:
     assert exchanged({0: 0, 1: 1}, [[0.30, 0.08], [0.72, 0.67]]) == {0: 1, 1: 0}
     assert exchanged({0: 0, 1: 1}, [[0.30, 0.08], [0.72, 0.12]]) == {0: 0, 1: 1}
     assert exchanged({0: 0, 1: 1}, [[0.30, 0.08], [inf, 0.67]]) == {0: 0, 1: 1}
+    assert exchanged({0: 0, 1: 1}, [[inf, 0.08], [0.72, 0.67]]) == {0: 0, 1: 1}
     assert exchanged({2: 0}, [[inf], [0.1], [0.2]]) == {2: 0}
+
+
+def nobody() -> np.ndarray:
+    return np.zeros((0, 4), np.float32)
+
+
+def front_only(world: World) -> object:
+    """In full view there is but the first."""
+
+    def look(boxes: np.ndarray, without: Without = (), among: Near = ()) -> list[Pose]:
+        return world.look(boxes, without, among, world.people[:1])
+
+    return look
 
 
 def two_behind_one(red: Colours, blue: Colours) -> tuple[Tracker, World]:
@@ -51,19 +65,6 @@ def two_behind_one(red: Colours, blue: Colours) -> tuple[Tracker, World]:
     return tracker, world
 
 
-def nobody() -> np.ndarray:
-    return np.zeros((0, 4), np.float32)
-
-
-def front_only(world: World) -> object:
-    """In full view there is but the first."""
-
-    def look(boxes: np.ndarray, without: Without = (), among: Near = ()) -> list[Pose]:
-        return world.look(boxes, without, among, world.people[:1])
-
-    return look
-
-
 def id_of(tracker: Tracker, worn: Colours) -> int:
     return next(track.id for track in tracker._tracks if np.allclose(track.colours, worn))
 
@@ -88,17 +89,39 @@ def test_who_may_be_either_of_two_is_nobody_until_their_clothes_show(worn: Colou
     assert {pose.id for pose in poses} == {front, right}
 
 
-def test_of_two_who_are_dressed_alike_the_nearer_is_taken() -> None:
+@pytest.mark.parametrize("parts", [2, 3])
+def test_of_two_who_are_dressed_alike_one_is_taken_at_once(parts: int) -> None:
     """Nothing more is to be seen that could tell them apart."""
     tracker, world = two_behind_one(RED, RED)
+    shown = RED.copy()
+    shown[parts:] = np.nan
     world.people = [(200, 150), (245, 150)]
 
     def wear(poses: Sequence[Pose], before: object = ()) -> list[Colours]:
-        return [GREY if pose.joints_xy[0, 0] < SHAPE[0, 0] + 210 else RED for pose in poses]
+        return [GREY if pose.joints_xy[0, 0] < SHAPE[0, 0] + 210 else shown for pose in poses]
 
     for _ in range(4):
         poses = tracker.step(front_only(world), nobody, wear)  # type: ignore[arg-type]
     assert len(poses) == 2
+
+
+def test_who_is_in_full_view_is_somebody_whoever_they_are() -> None:
+    """Two sit side by side, all is dark for a moment, and one is back of whom little shows."""
+    world = World([(200, 150), (262, 150)])
+    shown = [RED, BLUE]
+
+    def wear(poses: Sequence[Pose], before: object = ()) -> list[Colours]:
+        return [shown[int(pose.joints_xy[0, 0] > SHAPE[0, 0] + 230)] for pose in poses]
+
+    tracker = Tracker(8)
+    for _ in range(20):
+        assert len(tracker.step(world, world.find, wear)) == 2
+    left = id_of(tracker, RED)
+    world.people = []
+    for _ in range(2):
+        assert tracker.step(world, world.find, wear) == []
+    world.people, shown = [(200, 150)], [BLANK, BLANK]
+    assert [pose.id for pose in tracker.step(world, world.find, wear)] == [left]
 
 
 def test_who_is_seen_in_part_keeps_more_of_the_speed() -> None:
