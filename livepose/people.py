@@ -230,7 +230,8 @@ class Tracker:
             mine[i] = len(bodies)
             bodies.append(pose)
             colours.append(worn)
-        mine = exchanged(mine, costs(self._tracks, bodies, colours, self._stranger))
+        if len(mine) > 1:
+            mine = exchanged(mine, costs(self._tracks, bodies, colours, self._stranger))
         kept = self._follow(bodies, colours, mine, who_is_behind(bodies, in_view))
         self._tracks = [
             track

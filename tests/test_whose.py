@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from livepose.clothes import STRANGE, Colours
-from livepose.people import Tracker
+from livepose.people import Look, Tracker
 from livepose.pose import Pose
 from livepose.track import TURNS, TURNS_HIDDEN, Track, box_around
 from livepose.whose import exchanged
@@ -32,7 +32,7 @@ def nobody() -> np.ndarray:
     return np.zeros((0, 4), np.float32)
 
 
-def front_only(world: World) -> object:
+def front_only(world: World) -> Look:
     """In full view there is but the first."""
 
     def look(boxes: np.ndarray, without: Without = (), among: Near = ()) -> list[Pose]:
@@ -44,7 +44,6 @@ def front_only(world: World) -> object:
 def two_behind_one(red: Colours, blue: Colours) -> tuple[Tracker, World]:
     """Of three people two have just gone behind the first, and nothing is to be seen of them."""
     world = World([(200, 150), (320, 150), (440, 150)])
-
     where = {(200.0, 150.0): GREY}
     tracker = Tracker(8)
 
@@ -81,11 +80,11 @@ def test_who_may_be_either_of_two_is_nobody_until_their_clothes_show(worn: Colou
 
     look = front_only(world)
     for _ in range(9):
-        poses = tracker.step(look, nobody, wear)  # type: ignore[arg-type]
+        poses = tracker.step(look, nobody, wear)
         assert [pose.id for pose in poses] == [front]
     shown = worn
     for _ in range(4):
-        poses = tracker.step(look, nobody, wear)  # type: ignore[arg-type]
+        poses = tracker.step(look, nobody, wear)
     assert {pose.id for pose in poses} == {front, right}
 
 
@@ -101,7 +100,7 @@ def test_of_two_who_are_dressed_alike_one_is_taken_at_once(parts: int) -> None:
         return [GREY if pose.joints_xy[0, 0] < SHAPE[0, 0] + 210 else shown for pose in poses]
 
     for _ in range(4):
-        poses = tracker.step(front_only(world), nobody, wear)  # type: ignore[arg-type]
+        poses = tracker.step(front_only(world), nobody, wear)
     assert len(poses) == 2
 
 
@@ -133,6 +132,17 @@ def test_who_is_seen_in_part_keeps_more_of_the_speed() -> None:
         track.take(pose, box, hidden)
         assert track.speed == pytest.approx([5 * share] * 2)
     assert TURNS_HIDDEN < TURNS
+
+
+def test_who_has_just_come_in_is_not_begun_anew_behind_somebody() -> None:
+    """What is seen of them in part says neither how large they are nor what they wear."""
+    small = World([]).pose(np.array((220, 200, 260, 300), np.float32), [(200, 150)])
+    behind = World([]).pose(np.array((192, 130, 288, 370), np.float32), [(200, 150)])
+    tracker = Tracker(2)
+    tracker._tracks = [Track(1, small.box_xyxy, small.joints_xy, small.scores, RED)]
+    assert tracker._tracks[0].comes_in(behind)
+    tracker._follow([behind], [BLANK], {0: 0}, {0})
+    assert tracker._tracks[0].hidden and np.array_equal(tracker._tracks[0].colours, RED)
 
 
 def test_who_was_taken_for_the_one_behind_is_the_one_before_again() -> None:
