@@ -33,7 +33,7 @@ def colours_of(
     poses: Sequence[Pose],
     before: Sequence[Sequence[Pose]] = (),
 ) -> list[Colours]:
-    """Mean colours of the parts of the body that each pose shows, from frame uint8 [H, W, 3].
+    """Median colours (of L, of a, of b) of the parts of the body that each pose shows, from frame uint8 [H, W, 3].
 
     before: for each of them, if given, the people who stand before them and cover some of it.
     """
@@ -49,11 +49,16 @@ def colours_of(
     for mine, points, others in zip(shown, points_xy, before, strict=False):
         mine &= ~covered(points, others)
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
-    sums = np.add.reduceat(np.where(shown[..., None], lab, 0), STARTS, axis=1)
+    seen = np.where(shown[..., None], lab, np.inf)
     counts = np.add.reduceat(shown, STARTS, axis=1, dtype=int)
     known = ~(unseen @ JOINTS) & (2 * counts >= SIZES)
-    means = sums / np.maximum(counts, 1)[..., None]
-    return list(np.where(known[..., None], means, np.nan).astype(np.float32))
+    # Not the mean: some points are on whoever stands beside them.
+    parts = [np.sort(part, axis=1) for part in np.split(seen, STARTS[1:], axis=1)]
+    each = np.arange(len(poses))
+    medians = np.stack(
+        [part[each, np.maximum(counts[:, k] - 1, 0) // 2] for k, part in enumerate(parts)], axis=1
+    )
+    return list(np.where(known[..., None], medians, np.nan).astype(np.float32))
 
 
 def covered(points_xy: npt.NDArray[np.float32], bodies: Sequence[Pose]) -> npt.NDArray[np.bool_]:
