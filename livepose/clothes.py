@@ -33,7 +33,8 @@ def colours_of(
     poses: Sequence[Pose],
     before: Sequence[Sequence[Pose]] = (),
 ) -> list[Colours]:
-    """Median colours (of L, of a, of b) of the parts of the body that each pose shows, from frame uint8 [H, W, 3].
+    """Colours of the parts of the body that each pose shows, from frame uint8 [H, W, 3]: medians of
+    their points, not means, for some are on whoever stands beside them.
 
     before: for each of them, if given, the people who stand before them and cover some of it.
     """
@@ -49,16 +50,19 @@ def colours_of(
     for mine, points, others in zip(shown, points_xy, before, strict=False):
         mine &= ~covered(points, others)
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
-    seen = np.where(shown[..., None], lab, np.inf)
     counts = np.add.reduceat(shown, STARTS, axis=1, dtype=int)
     known = ~(unseen @ JOINTS) & (2 * counts >= SIZES)
-    # Not the mean: some points are on whoever stands beside them.
-    parts = [np.sort(part, axis=1) for part in np.split(seen, STARTS[1:], axis=1)]
-    each = np.arange(len(poses))
-    medians = np.stack(
-        [part[each, np.maximum(counts[:, k] - 1, 0) // 2] for k, part in enumerate(parts)], axis=1
-    )
+    parts = np.split(np.where(shown[..., None], lab, np.inf), STARTS[1:], axis=1)
+    medians = np.stack([median(*part) for part in zip(parts, counts.T, strict=True)], axis=1)
     return list(np.where(known[..., None], medians, np.nan).astype(np.float32))
+
+
+def median(values: npt.NDArray[np.float32], count: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
+    """Of float32 [N, P, C] along P, float32 [N, C]: of the first `count` [N] in order; the others,
+    infinite, come last."""
+    each, in_order = np.arange(len(values)), np.sort(values, axis=1)
+    low, high = in_order[each, np.maximum(count - 1, 0) // 2], in_order[each, count // 2]
+    return np.asarray((low + high) / 2, np.float32)
 
 
 def covered(points_xy: npt.NDArray[np.float32], bodies: Sequence[Pose]) -> npt.NDArray[np.bool_]:

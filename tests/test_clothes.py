@@ -10,6 +10,7 @@ from livepose.clothes import blend, colours_of, unlike
 from livepose.crops import cross_out
 from livepose.people import HIDDEN, Tracker
 from livepose.pose import Pose
+from livepose.skeleton import INDEX
 from livepose.synthetic import SyntheticScene
 from livepose.track import Boxes
 
@@ -67,6 +68,25 @@ def test_what_others_cover_of_somebody_says_nothing_of_their_clothes() -> None:
         assert not known.any() if aside == 0 else known.all() or aside < 100
         checked += bool(known.any() and np.abs(mixed - red)[known].max() > 5)
     assert checked >= 3
+
+
+def test_an_arm_over_a_part_does_not_change_its_colour() -> None:
+    """A trunk in red, 100 pixels wide, and blue from its side on."""
+    joints_xy = np.zeros((16, 2), np.float32)
+    for name, xy in {
+        "r_shoulder": (100, 100),
+        "l_shoulder": (200, 100),
+        "r_hip": (100, 220),
+        "l_hip": (200, 220),
+    }.items():
+        joints_xy[INDEX[name]] = xy
+    pose = Pose(joints_xy, np.ones(16, np.float32), np.float32([90, 90, 210, 230]), 0.9)
+    frame = np.full((240, 320, 3), (0, 0, 200), np.uint8)
+    (red,) = colours_of(frame, [pose])
+    for wide, changed in ((30, 0), (70, 1)):
+        frame[:, : 100 + wide] = (200, 0, 0)
+        (seen,) = colours_of(frame, [pose])
+        assert unlike(seen[1:2], red[1:2]) == changed
 
 
 def test_white_and_black_are_strangers_and_blend_keeps_what_is_known() -> None:
