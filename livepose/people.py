@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from livepose.clothes import Colours, blend, unlike
+from livepose.clothes import Colours, blend
 from livepose.finder import iou
 from livepose.pose import Pose
 from livepose.track import (
@@ -99,10 +99,6 @@ BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
 
-CLOTHED = 0.4
-"""Added to `SAME`, of people who are followed, for clothes that are as `unlike` as can be: two who
-walk past one another stand alike for a while."""
-
 TWIN = 0.8
 """The same with a model that is believed."""
 
@@ -126,24 +122,14 @@ def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
     return [box for i, box in enumerate(found) if i not in theirs]
 
 
-def distinct(
-    poses: Sequence[Pose], least: float, most: int, colours: Sequence[Colours] = ()
-) -> list[int]:
-    """Which are the best-scored poses of at least that score, of different bodies: their indices,
-    best first.
-
-    colours: what the first of them wear, if given; two in other clothes must be more alike.
-    """
-    chosen: list[int] = []
-    for i in sorted(range(len(poses)), key=lambda i: -poses[i].score):
-        if poses[i].score < least or box_around(poses[i]) is None or len(chosen) == most:
+def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
+    """The best-scored poses of at least that score, of different bodies."""
+    chosen: list[Pose] = []
+    for pose in sorted(poses, key=lambda p: -p.score):
+        if pose.score < least or box_around(pose) is None or len(chosen) == most:
             continue
-        for k in chosen:
-            apart = unlike(colours[i], colours[k]) if max(i, k) < len(colours) else 0.0
-            if alike(poses[i], poses[k]) >= SAME + CLOTHED * apart:
-                break
-        else:
-            chosen.append(i)
+        if all(alike(pose, other) < SAME for other in chosen):
+            chosen.append(pose)
     return chosen
 
 
@@ -171,13 +157,9 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
     boxes = find()
     if not len(boxes):
         return []
-    poses = look(boxes)
-    glimpsed = [poses[i] for i in distinct(poses, GLIMPSED, max_people)]
-    closer = [box for pose in glimpsed if (box := box_around(pose)) is not None]
-    if not closer:
-        return []
-    poses = look(np.stack(closer))
-    return [poses[i] for i in distinct(poses, FOUND, max_people)]
+    poses = distinct(look(boxes), GLIMPSED, max_people)
+    closer = [box for pose in poses if (box := box_around(pose)) is not None]
+    return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
 
 
 LONGEST_GAP_S = 3.0
@@ -232,10 +214,8 @@ class Tracker:
             + [None] * (len(boxes) - len(plain))
             + [self._surrounded(track, hidden) for track in asked_for],
         )
-        answers = poses[: len(boxes)]
-        clothes = wear(answers)
-        chosen = distinct(answers, KEPT, len(answers), clothes[: len(plain)])
-        bodies, colours = [answers[i] for i in chosen], [clothes[i] for i in chosen]
+        bodies = distinct(poses[: len(boxes)], KEPT, len(boxes))
+        colours = [*wear(bodies)]
         mine = self._whose(bodies, colours)
         found = poses[len(plain) : len(boxes)]
         in_view = len(bodies)
@@ -329,11 +309,10 @@ class Tracker:
         partly = {i for i in lost if self._tracks[i].hidden and not self._tracks[i].missed}
         for i in {i for i, _ in seen} & set(lost):
             self._tracks[i].hidden = True
-        poses = [pose for _, pose in seen]
         others = [
-            poses[i]
-            for i in distinct(poses, KEPT, len(poses))
-            if all(alike(poses[i], body) < self._beside for body in bodies)
+            pose
+            for pose in distinct([pose for _, pose in seen], KEPT, len(seen))
+            if all(alike(pose, body) < self._beside for body in bodies)
         ]
         colours = wear(others, [bodies] * len(others))
         tracks = [self._tracks[i] for i in lost]

@@ -14,7 +14,6 @@ from livepose.people import (
     SAME,
     SUSPECTED_EVERY,
     Tracker,
-    distinct,
     search,
     unknown,
 )
@@ -307,22 +306,6 @@ def test_two_tracks_on_one_body_become_one() -> None:
     for _ in range(GRACE + 2):
         poses = tracker.step(world, world.find, in_grey)
     assert len(poses) == 1
-
-
-def test_two_who_stand_alike_are_one_body_only_in_the_same_clothes() -> None:
-    world = World([(200.0, 300.0), (220.0, 300.0)])
-    box = np.float32([150, 200, 260, 400])
-    poses = [world.pose(box, [place]) for place in world.people]
-    assert 0.5 < alike(*poses) < 0.85
-    red, blue = (np.full((3, 3), value, np.float32) for value in (0, 60))
-    assert len(distinct(poses, 0.1, 8)) == 1
-    assert len(distinct(poses, 0.1, 8, [red, red])) == 1
-    assert sorted(distinct(poses, 0.1, 8, [red, blue])) == [0, 1]
-    # Nothing is known of what who has just been found wears, nor of who shows nothing of it.
-    assert len(distinct(poses, 0.1, 8, [red])) == 1
-    assert len(distinct(poses, 0.1, 8, [red, blue * np.nan])) == 1
-    # Who is answered twice is one, whatever is seen beside them.
-    assert len(distinct([poses[0], poses[0]], 0.1, 8, [red, blue])) == 1
 
 
 def test_alike_is_one_for_the_same_and_falls_with_the_distance() -> None:
