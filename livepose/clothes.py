@@ -58,8 +58,8 @@ def colours_of(
 
 
 def median(values: npt.NDArray[np.float32], count: npt.NDArray[np.int_]) -> npt.NDArray[np.float32]:
-    """Of float32 [N, P, C] along P, float32 [N, C]: of the first `count` [N] in order; the others,
-    infinite, come last."""
+    """Medians float32 [N, C] of values [N, P, C], of which `count` [N] are finite and the rest are
+    infinite; infinite where all are."""
     each, in_order = np.arange(len(values)), np.sort(values, axis=1)
     low, high = in_order[each, np.maximum(count - 1, 0) // 2], in_order[each, count // 2]
     return np.asarray((low + high) / 2, np.float32)

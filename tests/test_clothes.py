@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from livepose.clothes import blend, colours_of, unlike
+from livepose.clothes import blend, colours_of, median, unlike
 from livepose.crops import cross_out
 from livepose.people import HIDDEN, Tracker
 from livepose.pose import Pose
@@ -87,6 +87,17 @@ def test_an_arm_over_a_part_does_not_change_its_colour() -> None:
         frame[:, : 100 + wide] = (200, 0, 0)
         (seen,) = colours_of(frame, [pose])
         assert unlike(seen[1:2], red[1:2]) == changed
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_the_median_is_of_what_is_shown(count: int) -> None:
+    rng = np.random.default_rng(count)
+    values = np.full((2, 5, 3), np.inf, np.float32)
+    values[0, rng.permutation(5)[:count]] = rng.random((count, 3))
+    found = median(values, np.array([count, 0]))
+    shown = values[0][np.isfinite(values[0, :, 0])]
+    assert found[0] == pytest.approx(np.median(shown, axis=0))
+    assert np.isinf(found[1]).all() and found.dtype == np.float32
 
 
 def test_white_and_black_are_strangers_and_blend_keeps_what_is_known() -> None:
