@@ -702,7 +702,7 @@ def test_errors_are_one_line(tmp_path: Path, spec: str) -> None:
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("kind", ["synthetic", "speaker", "scene", "behind"])
+@pytest.mark.parametrize("kind", ["synthetic", "speaker", "scene", "behind", "among"])
 def test_all_processors_draw_the_same_pictures(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = load_set(f"{kind}:6").people
     monkeypatch.setattr(readers_synthetic, "FEW", 6)
@@ -734,6 +734,24 @@ def test_who_is_behind_others_is_there_with_those_crossed_out() -> None:
     assert all(
         np.array_equal(a.image.load(), b.image.load()) for a, b in zip(behind, again, strict=True)
     )
+
+
+def test_who_is_among_others_is_there_with_those_crossed_out_around_them() -> None:
+    """All but the grey is as it was, and the joints that nobody covers are not under it."""
+    scenes, among = load_set("scene:24").people, load_set("among:24").people
+    assert len(among) > 6
+    shown, under, crossed = 0, 0, 0
+    for person in among:
+        (same,) = [p for p in scenes if np.array_equal(p.joints, person.joints)]
+        image, before = person.image.load(), same.image.load()
+        grey = (image == NEITHER).all(axis=2) & (before != NEITHER).any(axis=2)
+        assert grey.mean() < 0.5
+        crossed += bool(grey.mean() > 0.005)  # of who shows no torso nothing is crossed out
+        assert np.array_equal(image[~grey], before[~grey])
+        seen = person.joints[person.joints[:, 2] > 0, :2].round().astype(int)
+        shown += len(seen)
+        under += int(grey[seen[:, 1], seen[:, 0]].sum())
+    assert under < 0.1 * shown and crossed > 0.8 * len(among)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}")

@@ -112,6 +112,7 @@ def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> Non
         ('{"data": ["a"], "validate": "b", "teacher": null}', "are texts"),
         ('{"data": ["a"], "validate": "b", "teacher": "c", "task": "finder"}', "labels alone"),
         ('{"data": ["behind:9"], "validate": "b", "task": "finder"}', "nothing to be found"),
+        ('{"data": ["among:9"], "validate": "b", "task": "finder"}', "nothing to be found"),
         ('{"data": "lsp:a", "validate": "b"}', "list of texts"),
         ('{"data": null, "validate": "b"}', "list of texts"),
         ('{"data": ["a"], "validate": null}', "are texts"),

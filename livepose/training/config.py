@@ -75,8 +75,11 @@ class TrainConfig:
             raise UsageError(f"task {self.task!r} is not pose or finder")
         if self.task == "finder" and self.teacher:
             raise UsageError("a finder is taught by labels alone: leave teacher out")
-        if self.task == "finder" and any(spec.startswith("behind:") for spec in self.data):
-            raise UsageError("behind: is for poses; who is crossed out is nothing to be found")
+        poses_only = any(spec.startswith(("behind:", "among:")) for spec in self.data)
+        if self.task == "finder" and poses_only:
+            raise UsageError(
+                "behind: and among: are for poses; who is crossed out is nothing to be found"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {

@@ -12,7 +12,12 @@ from livepose.errors import DataError
 from livepose.training.readers_common import ImageRef, Person, Picture, PoseSet
 from livepose.training.readers_folders import read_buffy, read_lsp
 from livepose.training.readers_json import read_coco, read_mpii
-from livepose.training.readers_synthetic import read_behind, read_scenes, read_synthetic
+from livepose.training.readers_synthetic import (
+    read_among,
+    read_behind,
+    read_scenes,
+    read_synthetic,
+)
 
 __all__ = ["ImageRef", "Person", "Picture", "PoseSet", "load_set"]
 
@@ -26,6 +31,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "speaker": read_synthetic,
     "scene": read_scenes,
     "behind": read_behind,
+    "among": read_among,
 }
 
 
@@ -47,6 +53,7 @@ def load_set(spec: str) -> PoseSet:
     speaker: the same of somebody before a webcam, hands before chest, face and hips.
     scene: PATH is a number: so many pictures of one to four drawn people in a room.
     behind: who is behind others in as many such pictures, with those others crossed out.
+    among: who overlaps others in as many such pictures, with those others crossed out around them.
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
     """

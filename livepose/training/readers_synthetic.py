@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from livepose.crops import cross_out, torso_of
+from livepose.crops import STOUT, cross_out, torso_of
 from livepose.errors import DataError
 from livepose.synthetic import SyntheticScene, random_figure, random_speaker
+from livepose.track import BEHIND, overlap
 from livepose.training.augment import CROSSED_WIDTHS, STRAY
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person
 
@@ -103,6 +104,41 @@ def _behind(i: int) -> list[Person]:
     return people
 
 
+def read_among(kind: str, path: Path, selection: str | None) -> PoseSet:
+    """Of that many such pictures those whose boxes overlap others', a picture for each, in which
+    the others are crossed out but for where the person's own silhouette is, as a tracker does it
+    for each of two who overlap (`people.Among`).
+    """
+    return _drawn(kind, path, selection, _among)
+
+
+def _among(i: int) -> list[Person]:
+    drawn, all_joints, covered = _crowd(i)
+    rng = np.random.default_rng((9, i))
+    picture = DrawnImage(f"among picture {i}", drawn)
+    people = [
+        _person_of_scene(picture, joints, hidden)
+        for joints, hidden in zip(all_joints, covered, strict=True)
+    ]
+    answer = []
+    for k, person in enumerate(people):
+        others = [
+            j
+            for j, other in enumerate(people)
+            if j != k and person and other and overlap(person.box_xyxy, other.box_xyxy) > BEHIND
+        ]
+        if person is None or not others:
+            continue
+        body, crossed = (
+            np.zeros_like(drawn),
+            _without(drawn, all_joints[others], covered[others], rng),
+        )
+        cross_out(body, *_thought(all_joints[k], covered[k], rng), STOUT)
+        np.copyto(crossed, drawn, where=body > 0)
+        answer.append(replace(person, image=DrawnImage(f"{picture.name}, person {k}", crossed)))
+    return answer
+
+
 def _crowd(i: int) -> tuple[Image, Floats, npt.NDArray[np.bool_]]:
     """A picture, joints [N, 16, 3] and which somebody nearer covers [N, 16]."""
     # The synthetic camera's own seeds are small numbers: these rooms are others.
@@ -143,14 +179,19 @@ def _person_of_scene(
 def _without(
     image: Image, joints: Floats, covered: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> Image:
-    """The picture with these people [N, 16, 3] crossed out, about as a tracker would do it:
-    joints a little off, one or another not seen. covered: bool [N, 16].
-    """
+    """The picture with these people [N, 16, 3] crossed out. covered: bool [N, 16]."""
     image = image.copy()
     for person, hidden in zip(joints, covered, strict=True):
-        seen = (person[:, 2] > 0) & ~hidden & (rng.random(16) > 0.05)
-        off = rng.normal(0, STRAY * torso_of(person[:, :2], seen), (16, 2))
-        cross_out(
-            image, (person[:, :2] + off).astype(np.float32), seen, rng.uniform(*CROSSED_WIDTHS)
-        )
+        cross_out(image, *_thought(person, hidden, rng), rng.uniform(*CROSSED_WIDTHS))
     return image
+
+
+def _thought(
+    joints: Floats, covered: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Where a tracker may think the joints [16, 3] of somebody, float32 [16, 2], and which of
+    them it sees, bool [16]: a little off, one or another not seen. covered: bool [16].
+    """
+    seen = (joints[:, 2] > 0) & ~covered & (rng.random(16) > 0.05)
+    off = rng.normal(0, STRAY * torso_of(joints[:, :2], seen), (16, 2))
+    return (joints[:, :2] + off).astype(np.float32), seen
