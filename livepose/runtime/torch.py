@@ -1,7 +1,7 @@
-"""PyTorch: on an NVIDIA GPU in half precision with CUDA graphs, crops cut there, or plainly on the
-CPU.
+"""PyTorch: on an NVIDIA GPU in half precision with CUDA graphs, or plainly on the CPU.
 
-The network is rebuilt from the model's card, and its weights are read from the ONNX file.
+On a GPU it cuts the crops as well, by `cut.py`. The network is rebuilt from the model's card, and
+its weights are read from the ONNX file.
 """
 
 import importlib.util
