@@ -25,8 +25,12 @@ CROSSED = 0.2
 STOUT = 0.35
 """The same for where a person covers others: as wide as thighs are."""
 
-NEITHER = (112, 112, 112)
+GREY = 112
+NEITHER = (GREY, GREY, GREY)
 """Its colour, RGB or BGR: about the mean that the networks subtract."""
+
+MOST_FRAMES = 4
+"""Longer squares, in longer sides of the frame, are black: the frame would be a dot in them."""
 
 TRUNK = tuple(INDEX[name] for name in ("r_shoulder", "l_shoulder", "l_hip", "r_hip"))
 SPINE = tuple(INDEX[name] for name in ("pelvis", "thorax", "upper_neck", "head_top"))
@@ -68,14 +72,24 @@ def shrink(image: npt.NDArray[np.uint8], size_wh: tuple[int, int]) -> npt.NDArra
     return cv2.resize(image, size_wh, interpolation=how)  # type: ignore[return-value]
 
 
-def cut(image_bgr: npt.NDArray[np.uint8], squares: Squares, size: int) -> npt.NDArray[np.uint8]:
+def cut(
+    image_bgr: npt.NDArray[np.uint8],
+    squares: Squares,
+    size: int,
+    grey: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.uint8]:
     """Frame uint8 [H, W, 3] BGR -> crops uint8 [N, size, size, 3] RGB.
 
-    Halved by averages first, so that a near person does not alias; then bilinear.
+    Halved by averages first, so that a near person does not alias; then bilinear. grey: uint8
+    [N, size, size], `NEITHER` wherever it is not 0.
     """
     crops = np.zeros((len(squares), size, size, 3), np.uint8)
     for crop, (image, square) in zip(crops, halved(image_bgr, squares, size), strict=True):
         _sample(image, square, crop)
+    if grey is not None:
+        paint = np.full((size, size, 3), GREY, np.uint8)
+        for crop, where in zip(crops, grey, strict=True):
+            cv2.copyTo(paint, where, crop)
     return crops
 
 
@@ -118,8 +132,8 @@ def _sample(
         return
     part = image_bgr[y0:y1, x0:x1]
     if part.shape[:2] != (side, side):
-        if side > 4 * max(width, height):
-            return  # the frame is a dot in it
+        if side > MOST_FRAMES * max(width, height):
+            return
         borders = (y0 - top, top + side - y1, x0 - left, left + side - x1)
         part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
     cv2.cvtColor(shrink(part, crop.shape[:2]), cv2.COLOR_BGR2RGB, crop)
@@ -148,12 +162,14 @@ def cross_out(
     joints_xy: npt.NDArray[np.float32],
     seen: npt.NDArray[np.bool_],
     width: float = CROSSED,
+    colour: tuple[int, int, int] = NEITHER,
 ) -> None:
     """Paint a person over with a grey skeleton, in place: who is asked for is somebody else.
 
-    image: uint8 [H, W, 3]; joints_xy: float32 [16, 2] in its pixels; seen: bool [16], which of
-    them count; width: of the lines, in torsos. The networks have learnt what it means, from
-    `behind` data and crossed crops. Somebody elsewhere or without a torso is left alone.
+    image: uint8 [H, W, 3], or a mask [H, W]; joints_xy: float32 [16, 2] in its pixels; seen: bool
+    [16], which of them count; width: of the lines, in torsos. The networks have learnt what it
+    means, from `behind` data and crossed crops. Somebody elsewhere or without a torso is left
+    alone.
     """
     joints_xy = np.minimum(np.maximum(joints_xy, -9999), 9999)
     torso = torso_of(joints_xy, seen)
@@ -164,11 +180,11 @@ def cross_out(
         return
     points = [tuple(point) for point in np.rint(joints_xy).astype(int).tolist()]
     if seen[list(TRUNK)].all():
-        cv2.fillConvexPoly(image, np.array([points[j] for j in TRUNK], np.int32), NEITHER)
+        cv2.fillConvexPoly(image, np.array([points[j] for j in TRUNK], np.int32), colour)
     for a, b in LIMBS:
         if seen[a] and seen[b]:
             thick = 1.5 * width if a in SPINE and b in SPINE else width
-            cv2.line(image, points[a], points[b], NEITHER, max(1, round(thick * torso)))
+            cv2.line(image, points[a], points[b], colour, max(1, round(thick * torso)))
 
 
 def cross_out_all(
@@ -177,15 +193,16 @@ def cross_out_all(
     joints_xy: npt.NDArray[np.float32],
     seen: npt.NDArray[np.bool_],
     width: float = CROSSED,
+    colour: tuple[int, int, int] = NEITHER,
 ) -> None:
     """`cross_out` for people of the frame that the crop's square is in, in place.
 
-    crop: uint8 [size, size, 3]; square: int64 [3]; joints_xy: float32 [N, 16, 2] in frame pixels;
-    seen: bool [N, 16].
+    crop: uint8 [size, size, 3], or a mask [size, size]; square: int64 [3]; joints_xy: float32
+    [N, 16, 2] in frame pixels; seen: bool [N, 16].
     """
     places = to_crops(joints_xy, square[None], len(crop))
     for place, of_them in zip(places, seen, strict=True):
-        cross_out(crop, place, of_them, width)
+        cross_out(crop, place, of_them, width, colour)
 
 
 def torso_of(joints_xy: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:

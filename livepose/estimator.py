@@ -17,6 +17,7 @@ from livepose.people import Among, Tracker, search
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
+from livepose.runtime.base import run_squares
 from livepose.runtime.choice import suited_model
 from livepose.smooth import Smoother
 from livepose.track import SEEN
@@ -190,19 +191,10 @@ class PoseEstimator:
         if not len(boxes_xyxy):
             return []
         squares = crops.squares_of(boxes_xyxy)
-        cut = crops.cut(frame_bgr, squares, self.model.size)
-        for crop, square, near in zip(cut, squares, among, strict=False):
-            if near is None:
-                continue
-            own, others = near
-            body, whole = np.zeros_like(crop), crop.copy()
-            cross_out(crop, square, others)
-            cross_out(body, square, [own], crops.STOUT)
-            np.copyto(crop, whole, where=body > 0)
-        for crop, square, poses in zip(cut, squares, without, strict=False):
-            cross_out(crop, square, poses)
-        joints = self.engine.run(cut)
-        xy = crops.to_frame(joints[..., :2], squares, self.model.size)
+        size = self.model.size
+        grey = paint_grey(squares, size, without, among)
+        joints = run_squares(self.engine, frame_bgr, squares, size, grey)
+        xy = crops.to_frame(joints[..., :2], squares, size)
         scores = joints[..., 2]
         best = best_scores(scores)
         return [
@@ -213,17 +205,40 @@ class PoseEstimator:
         ]
 
 
+def paint_grey(
+    squares: crops.Squares,
+    size: int,
+    without: Sequence[Sequence[Pose]],
+    among: Sequence[Among | None],
+) -> npt.NDArray[np.uint8] | None:
+    """Where crops are painted over so that others are not taken for who is asked for: uint8
+    [N, size, size], 0 where not; None where nothing is in any. See `people.Look`.
+    """
+    if not any(without) and not any(near and near[1] for near in among):
+        return None
+    grey = np.zeros((len(squares), size, size), np.uint8)
+    for mask, square, near in zip(grey, squares, among, strict=False):
+        if near and near[1]:
+            own, others = near
+            cross_out(mask, square, others)
+            cross_out(mask, square, [own], crops.STOUT, (0, 0, 0))
+    for mask, square, poses in zip(grey, squares, without, strict=False):
+        cross_out(mask, square, poses)
+    return grey
+
+
 def cross_out(
-    crop: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint8],
     square: npt.NDArray[np.int64],
     poses: Sequence[Pose],
     width: float = crops.CROSSED,
+    colour: tuple[int, int, int] = crops.NEITHER,
 ) -> None:
     """`crops.cross_out_all` for these poses."""
     if poses:
         joints_xy = np.stack([pose.joints_xy for pose in poses])
         seen = np.stack([pose.scores for pose in poses]) >= SEEN
-        crops.cross_out_all(crop, square, joints_xy, seen, width)
+        crops.cross_out_all(mask, square, joints_xy, seen, width, colour)
 
 
 def open_finder(engine: str, device: str, precision: str) -> Finder:

@@ -6,7 +6,8 @@ finder looks at few frames only, and an engine that computes on the CPU uploads 
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from livepose.bench.contender import BenchEstimator, Clip, Contender, Image
 from livepose.people import Among
 from livepose.pose import Pose
 from livepose.runtime import Engine
-from livepose.runtime.base import DEVICE_STAGES, device_ms
+from livepose.runtime.base import DEVICE_STAGES, RunSquares, device_ms
 
 STAGES = {
     "find": "the finder's look over the whole frame, on the frames that have one",
-    "crop": "boxes to crops, and joints back to the frame",
-    "upload": "crops to the device, by its events",
-    "compute": "the network and decoding: by the device's events, or the engine's call on the CPU",
+    "crop": "boxes to crops, unless the device cuts them, and joints back to the frame",
+    "upload": "crops, or the frame that they are cut from, to the device, by its events",
+    "compute": "the network, decoding and cutting on the device: by the device's events, or the "
+    "engine's call on the CPU",
     "download": "joints from the device, by its events",
     "launch": "the rest of the engine's call: copies to pinned memory, queueing, waiting",
     "track": "who is who, colours, smoothing",
@@ -51,8 +53,16 @@ class TimedEngine:
         self._engine.warm_up()
 
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return self._timed(partial(self._engine.run, crops))
+
+    @property
+    def run_squares(self) -> RunSquares | None:
+        own: RunSquares | None = getattr(self._engine, "run_squares", None)
+        return None if own is None else lambda *given: self._timed(partial(own, *given))
+
+    def _timed(self, call: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         start_s = time.perf_counter()
-        joints = self._engine.run(crops)
+        joints = call()
         call_ms = (time.perf_counter() - start_s) * 1e3
         parts = device_ms(self._engine)
         for stage, ms in parts.items():

@@ -1,12 +1,19 @@
 """What an engine is: something that runs one exported model on one device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from livepose.crops import Squares, cut
 from livepose.errors import EngineError
+
+RunSquares = Callable[
+    [npt.NDArray[np.uint8], Squares, npt.NDArray[np.uint8] | None], npt.NDArray[np.float32]
+]
+"""An engine's own `run_squares`: frame, squares, grey -> joints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ DEVICE_STAGES = ("upload", "compute", "download")
 class Engine(Protocol):
     """Runs an exported graph: `crops` in, one output of any name and shape out. Opened by its
     constructor; used from one thread at a time. One with a device of its own may have the times
-    of its last run as well, see `device_ms`.
+    of its last run as well, see `device_ms`, and cut crops there, see `run_squares`.
     """
 
     info: EngineInfo
@@ -52,12 +59,31 @@ class Engine(Protocol):
 
 
 def device_ms(engine: Engine) -> dict[str, float]:
-    """The `DEVICE_STAGES` of the engine's last `run` in ms, from events on the device.
+    """The `DEVICE_STAGES` of the engine's last run in ms, from events on the device.
 
     Empty where crops need no upload: the engine computes in the memory that they are in.
     """
     times: dict[str, float] = getattr(engine, "device_ms", {})
     return times
+
+
+def run_squares(
+    engine: Engine,
+    frame_bgr: npt.NDArray[np.uint8],
+    squares: Squares,
+    size: int,
+    grey: npt.NDArray[np.uint8] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Frame uint8 [H, W, 3] -> what `run` answers to the crops of its squares, int64 [N, 3] with
+    N >= 1. grey: where crops are painted over, see `crops.cut`.
+
+    They are cut by the engine where it has a `run_squares(frame_bgr, squares, grey)` of its own:
+    on its device, and as `crops.cut` would but for the last grey level.
+    """
+    own: RunSquares | None = getattr(engine, "run_squares", None)
+    if own is None:
+        return engine.run(cut(frame_bgr, squares, size, grey))
+    return own(frame_bgr, squares, grey)
 
 
 def check_crops(crops: npt.NDArray[np.uint8], size: int) -> None:

@@ -1,10 +1,12 @@
 """PyTorch: on an NVIDIA GPU in half precision with CUDA graphs, or plainly on the CPU.
 
-The network is rebuilt from the model's card, and its weights are read from the ONNX file.
+On a GPU it cuts the crops as well, by `cut.py`. The network is rebuilt from the model's card, and
+its weights are read from the ONNX file.
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -13,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from livepose.crops import Squares, cut
 from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model
-from livepose.runtime.base import DEVICE_STAGES, EngineInfo, check_crops
+from livepose.runtime.base import DEVICE_STAGES, EngineInfo, RunSquares, check_crops
+from livepose.runtime.cut import MOST_PIXELS, Cutter, Levels
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +30,20 @@ if TYPE_CHECKING:
 BUCKETS = (1, 2, 4, 8)
 """Batch sizes on CUDA: each has a CUDA graph; in between, crops of nobody are added."""
 
+LASTING = 3
+"""Looks in a row at frames of one shape until graphs are made to cut them: while pictures of many
+shapes come by, that would take longer than it saves."""
+
+KEPT = 4
+"""Shapes whose graphs are kept, the last ones used."""
+
 INSTALL = "pip install 'livepose[train]'"
 
 
 class TorchEngine:
     """See `base.Engine`. device: auto (CUDA where there is a GPU), cpu, cuda or cuda:N.
     precision: auto, fp32, or fp16 on CUDA. device_ms: see `base.device_ms`; empty on the CPU.
+    run_squares: see `base.run_squares`; None on the CPU.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
@@ -56,6 +68,8 @@ class TorchEngine:
         self._pixels = pixel_table(network.config.mean).to(self._device, dtype)
         self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
         self._buckets: dict[int, Bucket] = {}
+        self._cutters: dict[tuple[int, int], Cutter] = {}
+        self._last_shape, self._in_a_row = (0, 0), 0
         self._stream: torch.cuda.Stream | None = None
         # At the beginning and behind each stage.
         self._events: list[torch.cuda.Event] = []
@@ -77,20 +91,52 @@ class TorchEngine:
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         import torch
 
+        with self._failing():
+            check_crops(crops, self._size)
+            if self._stream is None:
+                # A copy, for torch wants memory that it may write to, in order.
+                joints = self._forward(torch.from_numpy(crops.copy()))
+                answer: npt.NDArray[np.float32] = joints.numpy()
+                return answer
+            self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
+            return np.concatenate([self._run_on_cuda(crops[part]) for part in parts(len(crops))])
+
+    @property
+    def run_squares(self) -> RunSquares | None:
+        return None if self._stream is None else self._run_squares
+
+    def _run_squares(
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        squares: Squares,
+        grey: npt.NDArray[np.uint8] | None,
+    ) -> npt.NDArray[np.float32]:
+        """See `base.run_squares`. On the CPU are cut the crops of frames whose shape has not
+        lasted, and what `Levels.plan` leaves to it.
+        """
+        with self._failing():
+            cutter = self._cutter(frame_bgr.shape[:2])
+            plan = None if cutter is None else cutter.levels.plan(squares)
+            if cutter is None or plan is None:
+                return self.run(cut(frame_bgr, squares, self._size, grey))
+            self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
+            cutter.load_frame(frame_bgr, squares)
+            joints = []
+            for part in parts(len(squares)):
+                cutter.load(plan[part], None if grey is None else grey[part])
+                joints.append(self._replay(len(plan[part]), cutter))
+            return np.concatenate(joints)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """For a run: without gradients, and with its errors as EngineError."""
+        import torch
+
         if not hasattr(self, "_network"):
             raise EngineError("this torch engine is closed; open another")
-        check_crops(crops, self._size)
         try:
             with torch.inference_mode():
-                if self._stream is None:
-                    # A copy, for torch wants memory that it may write to, in order.
-                    joints = self._forward(torch.from_numpy(crops.copy()))
-                    answer: npt.NDArray[np.float32] = joints.numpy()
-                    return answer
-                self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
-                most = BUCKETS[-1]
-                parts = [crops[i : i + most] for i in range(0, len(crops), most)]
-                return np.concatenate([self._run_on_cuda(part) for part in parts])
+                yield
         except RuntimeError as e:
             # CUDA's errors and lack of memory are RuntimeErrors too.
             raise EngineError(f"torch failed: {first_line(e)}") from e
@@ -98,7 +144,7 @@ class TorchEngine:
     def close(self) -> None:
         if self._stream is not None and self._buckets:
             self._stream.synchronize()
-        self._buckets = {}
+        self._buckets, self._cutters = {}, {}
         self.__dict__.pop("_network", None)
 
     def _forward(self, crops: "Tensor") -> "Tensor":
@@ -113,20 +159,25 @@ class TorchEngine:
 
     def _run_on_cuda(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """At most BUCKETS[-1] crops, through the graph of the next larger bucket."""
+        self._bucket(len(crops)).pinned_crops.numpy()[: len(crops)] = crops
+        return self._replay(len(crops))
+
+    def _replay(self, count: int, cutter: Cutter | None = None) -> npt.NDArray[np.float32]:
+        """So many joints, of the bucket's pinned crops or of what the cutter is loaded with."""
         import torch
 
-        count = len(crops)
-        size = next(n for n in BUCKETS if n >= count)
+        bucket = self._bucket(count)
+        begun, uploaded, computed, downloaded = self._events
         assert self._stream is not None
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            if size not in self._buckets:
-                self._buckets[size] = self._capture(size)
-            bucket = self._buckets[size]
-            bucket.pinned_crops.numpy()[:count] = crops
-            begun, uploaded, computed, downloaded = self._events
             begun.record()
-            bucket.crops.copy_(bucket.pinned_crops, non_blocking=True)
-            uploaded.record()
+            if cutter is None:
+                bucket.crops.copy_(bucket.pinned_crops, non_blocking=True)
+                uploaded.record()
+            else:
+                cutter.upload()
+                uploaded.record()
+                cutter.replay(len(bucket.crops))
             bucket.graph.replay()
             computed.record()
             bucket.pinned_joints.copy_(bucket.joints, non_blocking=True)
@@ -137,6 +188,35 @@ class TorchEngine:
         # A copy: the next run writes over the pinned memory.
         answer: npt.NDArray[np.float32] = bucket.pinned_joints.numpy()[:count].copy()
         return answer
+
+    def _bucket(self, count: int) -> "Bucket":
+        """The smallest for so many crops, captured when first asked for."""
+        import torch
+
+        size = next(n for n in BUCKETS if n >= count)
+        if size not in self._buckets:
+            with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+                self._buckets[size] = self._capture(size)
+        return self._buckets[size]
+
+    def _cutter(self, shape: tuple[int, ...]) -> Cutter | None:
+        """What cuts frames of that height and width, made when as many as `LASTING` had them."""
+        import torch
+
+        height, width = shape
+        self._in_a_row = self._in_a_row + 1 if (height, width) == self._last_shape else 1
+        self._last_shape = height, width
+        cutter = self._cutters.pop((height, width), None)
+        if cutter is None:
+            if self._in_a_row < LASTING or height * width > MOST_PIXELS:
+                return None
+            crops = {n: self._bucket(n).crops for n in BUCKETS}
+            while len(self._cutters) >= KEPT:
+                del self._cutters[next(iter(self._cutters))]
+            with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+                cutter = Cutter(Levels(height, width, self._size), crops)
+        self._cutters[height, width] = cutter  # the last one used is the last one here
+        return cutter
 
     def _capture(self, count: int) -> "Bucket":
         """A batch size's memory and CUDA graph; the engine's stream is the current one."""
@@ -173,6 +253,11 @@ class Bucket:
     joints: "Tensor"
     pinned_crops: "Tensor"
     pinned_joints: "Tensor"
+
+
+def parts(count: int) -> list[slice]:
+    """Of so many crops, one for each run of the largest bucket."""
+    return [slice(i, i + BUCKETS[-1]) for i in range(0, count, BUCKETS[-1])]
 
 
 def decoder(model: Model, device: "torch.device") -> "Callable[[Tensor], Tensor]":
