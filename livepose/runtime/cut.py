@@ -25,6 +25,23 @@ MOST_PIXELS = 1 << 24
 """Of a frame: the larger ones are cut on the CPU."""
 
 
+def rows_of(squares: Squares, height: int) -> tuple[int, int]:
+    """The first of a frame's rows that the squares are in, and the one behind the last."""
+    top = int(squares[:, 1].min().clip(0, height))
+    return top, int((squares[:, 1] + squares[:, 2]).max().clip(top, height))
+
+
+def worth_it(squares: Squares, frame_hw: tuple[int, int]) -> bool:
+    """Whether the squares show more pixels than have to be copied and uploaded for them, the
+    frame's rows that they are in. For fewer, as of most people who are alone, the CPU is as quick.
+    """
+    height, width = frame_hw
+    low, high = squares[:, :2], squares[:, :2] + squares[:, 2:]
+    shown = high.clip(0, (width, height)) - low.clip(0, (width, height))
+    top, bottom = rows_of(squares, height)
+    return bool(shown.prod(axis=1).sum() > (bottom - top) * width)
+
+
 class Levels:
     """Where frames of one shape and their halves, down to what the largest square needs, are in
     one tensor `pixels` [P, 3]. The frame has black columns and rows behind it, up to whole blocks.
@@ -142,8 +159,7 @@ class Cutter:
     def load_frame(self, frame_bgr: npt.NDArray[np.uint8], squares: Squares) -> None:
         """The rows that the squares have of a frame uint8 [H, W, 3], for the next `upload`."""
         height, width = self.levels.frame_hw
-        top = int(squares[:, 1].min().clip(0, height))
-        bottom = int((squares[:, 1] + squares[:, 2]).max().clip(top, height))
+        top, bottom = rows_of(squares, height)
         self._frame[top:bottom, :width] = frame_bgr[top:bottom]
         columns = self._frame.shape[1]
         self._new_pixels = slice(top * columns, bottom * columns)

@@ -19,7 +19,7 @@ from livepose.crops import Squares, cut
 from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model
 from livepose.runtime.base import DEVICE_STAGES, EngineInfo, RunSquares, check_crops
-from livepose.runtime.cut import MOST_PIXELS, Cutter, Levels
+from livepose.runtime.cut import MOST_PIXELS, Cutter, Levels, worth_it
 
 if TYPE_CHECKING:
     import torch
@@ -112,11 +112,12 @@ class TorchEngine:
         grey: npt.NDArray[np.uint8] | None,
     ) -> npt.NDArray[np.float32]:
         """See `base.run_squares`. On the CPU are cut the crops of frames whose shape has not
-        lasted, and what `Levels.plan` leaves to it.
+        lasted, those that are not `worth_it`, and what `Levels.plan` leaves to it.
         """
         with self._failing():
-            cutter = self._cutter(frame_bgr.shape[:2])
-            plan = None if cutter is None else cutter.levels.plan(squares)
+            cutter, plan = self._cutter(frame_bgr.shape[:2]), None
+            if cutter is not None and worth_it(squares, cutter.levels.frame_hw):
+                plan = cutter.levels.plan(squares)
             if cutter is None or plan is None:
                 return self.run(cut(frame_bgr, squares, self._size, grey))
             self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
