@@ -21,11 +21,12 @@ from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
 from livepose.models import find_model
 from livepose.skeleton import FLIP_ORDER
+from livepose.training import loop
 from livepose.training.augment import Augmentation, crop_matrix, degrade, random_crop
 from livepose.training.config import TrainConfig, read_settings
 from livepose.training.datasets import load_set
 from livepose.training.loader import BatchLoader, Mixture, boxes_by_picture
-from livepose.training.loop import Trainer, load_mixture
+from livepose.training.loop import FIRST_STEPS, Trainer, load_mixture
 from livepose.training.readers_common import PoseSet
 
 NETWORK = HourglassConfig(stacks=1, width=8, depth=2, stem=(4, 8, 8), size=32)
@@ -59,19 +60,35 @@ def weights(folder: Path, key: str = "model") -> dict[str, torch.Tensor]:
     return dict(load_checkpoint(folder / "checkpoint.pt")[key])
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
-    lsp: Path, tmp_path: Path
+    lsp: Path, tmp_path: Path, clip: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Trainer(config(lsp), tmp_path / "whole").run()
-    first = Trainer(config(lsp), tmp_path / "cut")
+    monkeypatch.setattr(loop, "FIRST_STEPS", 1)
+    settings = config(lsp, clip=clip)
+    Trainer(settings, tmp_path / "whole").run()
+    first = Trainer(settings, tmp_path / "cut")
     first.run(minutes=1e-9)  # the clock stops it after one step
     assert first.step == 1
-    second = Trainer(config(lsp), tmp_path / "cut")
+    second = Trainer(settings, tmp_path / "cut")
     assert second.step == 1
     second.run()
     for key in ("model", "ema"):
         whole, cut = weights(tmp_path / "whole", key), weights(tmp_path / "cut", key)
         assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_gradient_much_longer_than_usual_is_shortened(lsp: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config(lsp, clip=1.5), tmp_path)
+    for trainer.step, length, shortened in (
+        (0, 2.0, 2.0),
+        (1, 4.0, 4.0),  # the longest of the first is the usual length
+        (FIRST_STEPS, 5.0, 5.0),
+        (FIRST_STEPS + 1, 1e6, 1.5 * (0.98 * 4 + 0.02 * 5)),
+    ):
+        gradients = [torch.tensor([0.6 * length, 0.0]), torch.tensor([[0.8 * length]])]
+        trainer._shorten(gradients)
+        assert float(torch.cat([g.ravel() for g in gradients]).norm()) == pytest.approx(shortened)
 
 
 def test_training_lowers_the_loss(lsp: Path, tmp_path: Path) -> None:
@@ -117,6 +134,7 @@ def test_config_file_round_trip_and_its_errors(lsp: Path, tmp_path: Path) -> Non
         ('{"data": null, "validate": "b"}', "list of texts"),
         ('{"data": ["a"], "validate": null}', "are texts"),
         ('{"data": ["a"], "validate": "b", "lr": -1}', "lr"),
+        ('{"data": ["a"], "validate": "b", "clip": 0.5}', "0 or a number from 1"),
         ('{"data": ["a"], "validate": "b", "seed": -1}', "seed is -1"),
     ):
         path.write_text(text)

@@ -24,6 +24,8 @@ class TrainConfig:
     everywhere" is a plateau that training can sit on for thousands of steps. A place that is right
     by chance p is answered with a height of (1 + f) p / (1 + f p), so a high weight f hardly tells
     0.5 from 0.6: with a network that has learnt to see, a low one sets left and right apart.
+    clip: a gradient longer than this many times its usual length is shortened to that; 0 shortens
+    none. One batch in thousands can throw a run with a high rate off its way.
     ema: decay of the average of the weights, which is what is scored and exported.
     teacher, teaching: a trained model of the same crops (as `init`), and the
     share of the targets of visible joints that is its heatmaps instead of the labels (distillation:
@@ -44,6 +46,7 @@ class TrainConfig:
     warmup: int = 200
     decay: int = 4000
     foreground: float = 30.0
+    clip: float = 0.0
     ema: float = 0.999
     seed: int = 0
     precision: str = "auto"
@@ -67,6 +70,8 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; give a number from 0")
         if not self.lr > 0 or not 0 <= self.ema < 1:
             raise UsageError(f"give lr ({self.lr}) above 0 and ema ({self.ema}) from 0 to below 1")
+        if not (self.clip == 0 or self.clip >= 1):
+            raise UsageError(f"clip is {self.clip}; give 0 or a number from 1")
         if not 0 < self.teaching <= 1:
             raise UsageError(f"teaching is {self.teaching}; give a share above 0, up to 1")
         if not all(isinstance(text, str) for text in (self.validate, self.init, self.teacher)):

@@ -25,6 +25,9 @@ from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.targets import heatmap_loss, make_targets, taught
 
+FIRST_STEPS = 20
+"""Whose longest gradient is the usual length for `TrainConfig.clip` to begin with."""
+
 NORM_CROPS = 256
 """Of the run's own, from which the norms of an exported model get their statistics back."""
 
@@ -60,6 +63,7 @@ class Trainer:
         )
         self.teacher = self._open_teacher(config.teacher) if config.teacher else None
         self.step = 0
+        self._usual_length = torch.zeros((), device=self.device)
         if (folder / "checkpoint.pt").exists():
             self._resume(folder / "checkpoint.pt")
 
@@ -140,6 +144,7 @@ class Trainer:
                 "model": self.network.state_dict(),
                 "ema": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "usual_length": self._usual_length.item(),
             }
             save_checkpoint(self.folder / "checkpoint.pt", state)
 
@@ -157,12 +162,25 @@ class Trainer:
             raise ModelError(f"the loss is {loss.item()} at step {self.step}; lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip:
+            self._shorten([p.grad for p in self.network.parameters() if p.grad is not None])
         self.optimizer.step()
         self.step += 1
         with torch.no_grad():  # of weights, and of norms' statistics
             decay = min(self.config.ema, self.step / (self.step + 10))
             torch._foreach_lerp_(*self._pairs, 1 - decay)
         return loss.item()
+
+    def _shorten(self, gradients: list[Tensor]) -> None:
+        """Multiply all by what makes them `clip` times as long as usual, if they are longer."""
+        length = torch.nn.utils.get_total_norm(gradients)
+        usual = torch.where(self._usual_length > 0, self._usual_length, length)
+        if self.step < FIRST_STEPS:
+            usual = torch.maximum(usual, length)
+        factor = (self.config.clip * usual / (length + 1e-12)).clamp(max=1)
+        torch._foreach_mul_(gradients, factor)
+        later = self.step >= FIRST_STEPS
+        self._usual_length = usual.lerp(length * factor, 0.02) if later else usual
 
     def _any(self, flag: bool) -> bool:
         """Whether a process says so: all stop at the same step, or the others would wait."""
@@ -206,6 +224,7 @@ class Trainer:
         # The settings count, not those that the state was saved under.
         self.optimizer.param_groups[0]["weight_decay"] = self.config.weight_decay
         self.step = int(state["step"])
+        self._usual_length.fill_(state.get("usual_length", 0.0))
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
         """Take over a trained model's weights; it may be narrower than this run's."""
