@@ -168,8 +168,8 @@ def cross_out(
 
     image: uint8 [H, W, 3], or a mask [H, W]; joints_xy: float32 [16, 2] in its pixels; seen: bool
     [16], which of them count; width: of the lines, in torsos. The networks have learnt what it
-    means, from `behind` data and crossed crops. Somebody elsewhere or without a torso is left
-    alone.
+    means, from `behind` and `among` data and crossed crops. Somebody elsewhere or without a torso
+    is left alone.
     """
     joints_xy = np.minimum(np.maximum(joints_xy, -9999), 9999)
     torso = torso_of(joints_xy, seen)

@@ -247,6 +247,12 @@ def crowd(size_wh: tuple[int, int], count: int) -> tuple[Array, Array, Array]:
     return frame, squares, grey
 
 
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut on the GPU, worth it or not."""
+    monkeypatch.setattr("livepose.runtime.torch.worth_it", lambda *given: True)
+
+
 def last(engine: TorchEngine, frame: Array, squares: Array, grey: Array | None) -> Array:
     """The joints once frames of this shape have graphs."""
     for _ in range(LASTING):
@@ -267,12 +273,15 @@ def test_squares_that_show_less_than_is_uploaded_are_cut_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize(("count", "painted"), [(1, False), (4, True), (8, False), (11, True)])
+@pytest.mark.usefixtures("always")
 def test_joints_of_crops_cut_on_the_gpu(engine: TorchEngine, count: int, painted: bool) -> None:
     for size_wh in ((640, 480), (501, 333), (640, 480)):
         frame, squares, mask = crowd(size_wh, count)
         grey = mask if painted else None
         joints = last(engine, frame, squares, grey)
-        assert size_wh[::-1] in engine._cutters
+        assert engine._cutters[size_wh[::-1]] is not None
+        assert engine.run_squares is not None
+        assert engine.run_squares(frame, squares, grey) is not None
         assert list(device_ms(engine)) == list(DEVICE_STAGES)
         assert all(ms > 0 for ms in device_ms(engine).values())
         wanted = crops.cut(frame, squares, 128, grey)
@@ -290,6 +299,7 @@ def test_joints_of_crops_cut_on_the_gpu(engine: TorchEngine, count: int, painted
         assert apart[..., 2].max() <= 0.05
 
 
+@pytest.mark.usefixtures("always")
 def test_every_look_is_at_its_own_frame_and_mask(engine: TorchEngine) -> None:
     frame, squares, grey = crowd((640, 480), 3)
     plain = last(engine, frame, squares, None)
@@ -298,6 +308,18 @@ def test_every_look_is_at_its_own_frame_and_mask(engine: TorchEngine) -> None:
     assert np.allclose(last(engine, frame, squares, None), plain, atol=1e-3)
 
 
+@pytest.mark.usefixtures("always")
+def test_rows_are_those_of_the_frame_and_the_squares_at_hand(engine: TorchEngine) -> None:
+    rng = np.random.default_rng(4)
+    for top in (0, 40, 220, 7, 350, 0):
+        frame = rng.integers(0, 256, (480, 640, 3), np.uint8)
+        squares = np.array([[30, top, 130], [300, top + 20, 130]])
+        last(engine, frame, squares, None)
+        there = engine._bucket(2).crops.cpu().numpy()
+        assert np.abs(there.astype(int) - crops.cut(frame, squares, 128)).max() <= 1
+
+
+@pytest.mark.usefixtures("always")
 def test_few_shapes_are_kept_and_what_does_not_last_is_cut_on_the_cpu(engine: TorchEngine) -> None:
     for width in range(100, 100 + 2 * KEPT):
         frame, squares, _ = crowd((width, 90), 1)
@@ -306,10 +328,41 @@ def test_few_shapes_are_kept_and_what_does_not_last_is_cut_on_the_cpu(engine: To
         last(engine, frame, squares, None)
         assert (90, width) in engine._cutters
     assert len(engine._cutters) == KEPT
-    odd = np.array([[3, 3, 300]])  # no block of any level
+    odd = np.array([[3, 3, 301]])  # no block of any level
     frame, _, _ = crowd((640, 480), 1)
-    wanted = engine.run(crops.cut(frame, odd, 128))
-    assert np.allclose(last(engine, frame, odd, None), wanted, atol=1e-3)
+    assert np.allclose(
+        last(engine, frame, odd, None), engine.run(crops.cut(frame, odd, 128)), atol=1e-3
+    )
+    assert engine.run_squares is not None
+    assert engine.run_squares(frame, odd, None) is None
+
+
+def test_few_pixels_are_left_to_the_cpu_and_need_no_graphs(engine: TorchEngine) -> None:
+    frame, squares, _ = crowd((320, 240), 1)
+    last(engine, frame, squares, None)
+    assert (240, 320) not in engine._cutters
+    last(engine, frame, np.repeat(squares, 8, axis=0), None)
+    assert (240, 320) in engine._cutters
+
+
+@pytest.mark.usefixtures("always")
+def test_without_memory_for_it_crops_are_cut_on_the_cpu(
+    open_torch: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fail(*given: object) -> None:
+        tried.append(given)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("livepose.runtime.torch.Cutter", fail)
+    engine = open_torch(find_model("small"))
+    frame, squares, _ = crowd((320, 240), 2)
+    for _ in range(2):
+        joints = last(engine, frame, squares, None)
+        assert np.allclose(joints, engine.run(crops.cut(frame, squares, 128)), atol=1e-3)
+    assert len(tried) == 1
+    engine.close()
 
 
 def test_a_closed_engine_says_so(open_torch: Open) -> None:

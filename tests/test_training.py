@@ -14,19 +14,18 @@ import torch
 
 from livepose.cli import main
 from livepose.crops import NEITHER
-from livepose.errors import DataError, OutputError, UsageError
+from livepose.errors import DataError, ModelError, OutputError, UsageError
 from livepose.model.checkpoint import load_checkpoint, load_network, save_checkpoint
 from livepose.model.from_onnx import load_onnx
 from livepose.model.hourglass import HourglassConfig
 from livepose.model.widen import widen
 from livepose.models import find_model
 from livepose.skeleton import FLIP_ORDER
-from livepose.training import loop
 from livepose.training.augment import Augmentation, crop_matrix, degrade, random_crop
 from livepose.training.config import TrainConfig, read_settings
 from livepose.training.datasets import load_set
 from livepose.training.loader import BatchLoader, Mixture, boxes_by_picture
-from livepose.training.loop import FIRST_STEPS, Trainer, load_mixture
+from livepose.training.loop import LENGTHS, Trainer, load_mixture
 from livepose.training.readers_common import PoseSet
 
 NETWORK = HourglassConfig(stacks=1, width=8, depth=2, stem=(4, 8, 8), size=32)
@@ -62,9 +61,8 @@ def weights(folder: Path, key: str = "model") -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
-    lsp: Path, tmp_path: Path, clip: float, monkeypatch: pytest.MonkeyPatch
+    lsp: Path, tmp_path: Path, clip: float
 ) -> None:
-    monkeypatch.setattr(loop, "FIRST_STEPS", 1)
     settings = config(lsp, clip=clip)
     Trainer(settings, tmp_path / "whole").run()
     first = Trainer(settings, tmp_path / "cut")
@@ -80,15 +78,26 @@ def test_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
 
 def test_a_gradient_much_longer_than_usual_is_shortened(lsp: Path, tmp_path: Path) -> None:
     trainer = Trainer(config(lsp, clip=1.5), tmp_path)
-    for trainer.step, length, shortened in (
-        (0, 2.0, 2.0),
-        (1, 4.0, 4.0),  # the longest of the first is the usual length
-        (FIRST_STEPS, 5.0, 5.0),
-        (FIRST_STEPS + 1, 1e6, 1.5 * (0.98 * 4 + 0.02 * 5)),
-    ):
+
+    def shortened(length: float) -> float:
         gradients = [torch.tensor([0.6 * length, 0.0]), torch.tensor([[0.8 * length]])]
         trainer._shorten(gradients)
-        assert float(torch.cat([g.ravel() for g in gradients]).norm()) == pytest.approx(shortened)
+        return float(torch.cat([g.ravel() for g in gradients]).norm())
+
+    for trainer.step, length, after in (
+        (0, 2.0, 2.0),
+        (1, 1e6, 3.0),  # an outlier is none of the usual, at the beginning either
+        (2, 2.0, 2.0),
+        (3, 2.5, 2.5),
+        (4, 4.0, 3.75),
+    ):
+        assert shortened(length) == pytest.approx(after)
+    for trainer.step in range(5, 5 + LENGTHS):  # the usual length may grow
+        shortened(8.0)
+    trainer.step += 1
+    assert shortened(11.0) == pytest.approx(11.0)
+    with pytest.raises(ModelError, match="gradient is inf"):
+        shortened(float("inf"))
 
 
 def test_training_lowers_the_loss(lsp: Path, tmp_path: Path) -> None:

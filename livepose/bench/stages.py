@@ -53,16 +53,22 @@ class TimedEngine:
         self._engine.warm_up()
 
     def run(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return self._timed(partial(self._engine.run, crops))
+        joints = self._timed(partial(self._engine.run, crops))
+        assert joints is not None
+        return joints
 
     @property
     def run_squares(self) -> RunSquares | None:
         own: RunSquares | None = getattr(self._engine, "run_squares", None)
         return None if own is None else lambda *given: self._timed(partial(own, *given))
 
-    def _timed(self, call: Callable[[], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    def _timed(
+        self, call: Callable[[], npt.NDArray[np.float32] | None]
+    ) -> npt.NDArray[np.float32] | None:
         start_s = time.perf_counter()
         joints = call()
+        if joints is None:  # it wants crops: nothing ran
+            return None
         call_ms = (time.perf_counter() - start_s) * 1e3
         parts = device_ms(self._engine)
         for stage, ms in parts.items():

@@ -11,9 +11,10 @@ from livepose.crops import Squares, cut
 from livepose.errors import EngineError
 
 RunSquares = Callable[
-    [npt.NDArray[np.uint8], Squares, npt.NDArray[np.uint8] | None], npt.NDArray[np.float32]
+    [npt.NDArray[np.uint8], Squares, npt.NDArray[np.uint8] | None],
+    npt.NDArray[np.float32] | None,
 ]
-"""An engine's own `run_squares`: frame, squares, grey -> joints."""
+"""An engine's own `run_squares`: frame, squares, grey -> joints; None to be given crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,12 @@ def run_squares(
     """Frame uint8 [H, W, 3] -> what `run` answers to the crops of its squares, int64 [N, 3] with
     N >= 1. grey: where crops are painted over, see `crops.cut`.
 
-    They are cut by the engine where it has a `run_squares(frame_bgr, squares, grey)` of its own:
-    on its device, and as `crops.cut` would but for the last grey level.
+    They are cut by the engine where it has a `run_squares(frame_bgr, squares, grey)` of its own
+    that does not answer None: on its device, and as `crops.cut` would but for the last grey level.
     """
     own: RunSquares | None = getattr(engine, "run_squares", None)
-    if own is None:
-        return engine.run(cut(frame_bgr, squares, size, grey))
-    return own(frame_bgr, squares, grey)
+    joints = None if own is None else own(frame_bgr, squares, grey)
+    return engine.run(cut(frame_bgr, squares, size, grey)) if joints is None else joints
 
 
 def check_crops(crops: npt.NDArray[np.uint8], size: int) -> None:

@@ -21,8 +21,8 @@ Plan = npt.NDArray[np.int64]
 """int64 [N, 6]: left, top, side of each square on its level; of the level columns, rows, first
 pixel."""
 
-MOST_PIXELS = 1 << 24
-"""Of a frame: the larger ones are cut on the CPU."""
+MOST_PIXELS = 1 << 23
+"""Of a frame: the larger ones are cut on the CPU. One takes some 25 bytes a pixel on the GPU."""
 
 
 def rows_of(squares: Squares, height: int) -> tuple[int, int]:

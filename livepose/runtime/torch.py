@@ -5,6 +5,8 @@ its weights are read from the ONNX file.
 """
 
 import importlib.util
+import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from livepose.crops import Squares, cut
+from livepose.crops import Squares
 from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model
 from livepose.runtime.base import DEVICE_STAGES, EngineInfo, RunSquares, check_crops
@@ -31,11 +33,13 @@ BUCKETS = (1, 2, 4, 8)
 """Batch sizes on CUDA: each has a CUDA graph; in between, crops of nobody are added."""
 
 LASTING = 3
-"""Looks in a row at frames of one shape until graphs are made to cut them: while pictures of many
-shapes come by, that would take longer than it saves."""
+"""Looks in a row at frames of one shape, at several people, until graphs are made to cut them:
+while pictures of many shapes come by, that would take longer than it saves."""
 
 KEPT = 4
 """Shapes whose graphs are kept, the last ones used."""
+
+log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'livepose[train]'"
 
@@ -68,8 +72,8 @@ class TorchEngine:
         self._pixels = pixel_table(network.config.mean).to(self._device, dtype)
         self._channels = torch.arange(3, device=self._device).view(1, 3, 1, 1)
         self._buckets: dict[int, Bucket] = {}
-        self._cutters: dict[tuple[int, int], Cutter] = {}
-        self._last_shape, self._in_a_row = (0, 0), 0
+        self._cutters: dict[tuple[int, int], Cutter | None] = {}
+        self._last_hw, self._in_a_row = (0, 0), 0
         self._stream: torch.cuda.Stream | None = None
         # At the beginning and behind each stage.
         self._events: list[torch.cuda.Event] = []
@@ -110,16 +114,17 @@ class TorchEngine:
         frame_bgr: npt.NDArray[np.uint8],
         squares: Squares,
         grey: npt.NDArray[np.uint8] | None,
-    ) -> npt.NDArray[np.float32]:
-        """See `base.run_squares`. On the CPU are cut the crops of frames whose shape has not
-        lasted, those that are not `worth_it`, and what `Levels.plan` leaves to it.
+    ) -> npt.NDArray[np.float32] | None:
+        """See `base.run_squares`. None where it is not `worth_it`, for frames whose shape has not
+        lasted, and for what `Levels.plan` leaves to the CPU.
         """
         with self._failing():
-            cutter, plan = self._cutter(frame_bgr.shape[:2]), None
-            if cutter is not None and worth_it(squares, cutter.levels.frame_hw):
-                plan = cutter.levels.plan(squares)
+            if not worth_it(squares, frame_bgr.shape[:2]):
+                return None
+            cutter = self._cutter(frame_bgr.shape[:2])
+            plan = None if cutter is None else cutter.levels.plan(squares)
             if cutter is None or plan is None:
-                return self.run(cut(frame_bgr, squares, self._size, grey))
+                return None
             self.device_ms = dict.fromkeys(DEVICE_STAGES, 0.0)
             cutter.load_frame(frame_bgr, squares)
             joints = []
@@ -200,24 +205,32 @@ class TorchEngine:
                 self._buckets[size] = self._capture(size)
         return self._buckets[size]
 
-    def _cutter(self, shape: tuple[int, ...]) -> Cutter | None:
-        """What cuts frames of that height and width, made when as many as `LASTING` had them."""
-        import torch
-
-        height, width = shape
-        self._in_a_row = self._in_a_row + 1 if (height, width) == self._last_shape else 1
-        self._last_shape = height, width
-        cutter = self._cutters.pop((height, width), None)
-        if cutter is None:
-            if self._in_a_row < LASTING or height * width > MOST_PIXELS:
+    def _cutter(self, frame_hw: tuple[int, int]) -> Cutter | None:
+        """What cuts frames of that height and width, made when as many as `LASTING` had them; None
+        before that, and where there is no memory for it.
+        """
+        self._in_a_row = self._in_a_row + 1 if frame_hw == self._last_hw else 1
+        self._last_hw = frame_hw
+        if frame_hw not in self._cutters:
+            if self._in_a_row < LASTING or math.prod(frame_hw) > MOST_PIXELS:
                 return None
-            crops = {n: self._bucket(n).crops for n in BUCKETS}
             while len(self._cutters) >= KEPT:
                 del self._cutters[next(iter(self._cutters))]
+            self._cutters[frame_hw] = self._make_cutter(frame_hw)
+        # The last one used is the last one here.
+        self._cutters[frame_hw] = self._cutters.pop(frame_hw)
+        return self._cutters[frame_hw]
+
+    def _make_cutter(self, frame_hw: tuple[int, int]) -> Cutter | None:
+        import torch
+
+        crops = {n: self._bucket(n).crops for n in BUCKETS}
+        try:
             with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-                cutter = Cutter(Levels(height, width, self._size), crops)
-        self._cutters[height, width] = cutter  # the last one used is the last one here
-        return cutter
+                return Cutter(Levels(*frame_hw, self._size), crops)
+        except torch.OutOfMemoryError as e:
+            log.warning("crops are cut on the CPU: %s", first_line(e))
+            return None
 
     def _capture(self, count: int) -> "Bucket":
         """A batch size's memory and CUDA graph; the engine's stream is the current one."""

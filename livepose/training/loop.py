@@ -25,8 +25,8 @@ from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.targets import heatmap_loss, make_targets, taught
 
-FIRST_STEPS = 20
-"""Whose longest gradient is the usual length for `TrainConfig.clip` to begin with."""
+LENGTHS = 50
+"""Gradients whose median length is the usual one for `TrainConfig.clip`: the last so many."""
 
 NORM_CROPS = 256
 """Of the run's own, from which the norms of an exported model get their statistics back."""
@@ -63,7 +63,7 @@ class Trainer:
         )
         self.teacher = self._open_teacher(config.teacher) if config.teacher else None
         self.step = 0
-        self._usual_length = torch.zeros((), device=self.device)
+        self._lengths = torch.full((LENGTHS,), torch.nan, device=self.device)
         if (folder / "checkpoint.pt").exists():
             self._resume(folder / "checkpoint.pt")
 
@@ -144,7 +144,7 @@ class Trainer:
                 "model": self.network.state_dict(),
                 "ema": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "usual_length": self._usual_length.item(),
+                "lengths": self._lengths.cpu(),
             }
             save_checkpoint(self.folder / "checkpoint.pt", state)
 
@@ -174,13 +174,12 @@ class Trainer:
     def _shorten(self, gradients: list[Tensor]) -> None:
         """Multiply all by what makes them `clip` times as long as usual, if they are longer."""
         length = torch.nn.utils.get_total_norm(gradients)
-        usual = torch.where(self._usual_length > 0, self._usual_length, length)
-        if self.step < FIRST_STEPS:
-            usual = torch.maximum(usual, length)
+        if not torch.isfinite(length):
+            raise ModelError(f"the gradient is {length.item()} at step {self.step}; lower --lr")
+        self._lengths[self.step % LENGTHS] = length
+        usual = self._lengths.nanmedian()
         factor = (self.config.clip * usual / (length + 1e-12)).clamp(max=1)
         torch._foreach_mul_(gradients, factor)
-        later = self.step >= FIRST_STEPS
-        self._usual_length = usual.lerp(length * factor, 0.02) if later else usual
 
     def _any(self, flag: bool) -> bool:
         """Whether a process says so: all stop at the same step, or the others would wait."""
@@ -224,7 +223,7 @@ class Trainer:
         # The settings count, not those that the state was saved under.
         self.optimizer.param_groups[0]["weight_decay"] = self.config.weight_decay
         self.step = int(state["step"])
-        self._usual_length.fill_(state.get("usual_length", 0.0))
+        self._lengths = state.get("lengths", self._lengths).to(self.device)
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
         """Take over a trained model's weights; it may be narrower than this run's."""

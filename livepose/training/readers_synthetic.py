@@ -129,10 +129,8 @@ def _among(i: int) -> list[Person]:
         ]
         if person is None or not others:
             continue
-        body, crossed = (
-            np.zeros_like(drawn),
-            _without(drawn, all_joints[others], covered[others], rng),
-        )
+        crossed = _without(drawn, all_joints[others], covered[others], rng)
+        body = np.zeros_like(drawn)
         cross_out(body, *_thought(all_joints[k], covered[k], rng), STOUT)
         np.copyto(crossed, drawn, where=body > 0)
         answer.append(replace(person, image=DrawnImage(f"{picture.name}, person {k}", crossed)))
