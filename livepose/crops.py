@@ -173,16 +173,21 @@ def cross_out(
     """
     joints_xy = np.minimum(np.maximum(joints_xy, -9999), 9999)
     torso = torso_of(joints_xy, seen)
-    height, width_px = image.shape[:2]
-    x, y = joints_xy[seen].T
-    near = (x > -torso) & (y > -torso) & (x < width_px + torso) & (y < height + torso)
-    if not torso or not near.any():
+    if not torso:
         return
-    points = [tuple(point) for point in np.rint(joints_xy).astype(int).tolist()]
-    if seen[list(TRUNK)].all():
+    # Plain numbers from here on: numpy takes longer for one than OpenCV for a line.
+    points = np.rint(joints_xy).astype(int).tolist()
+    shown = seen.tolist()
+    right, bottom = image.shape[1] + torso, image.shape[0] + torso
+    if not any(
+        there and -torso < x < right and -torso < y < bottom
+        for (x, y), there in zip(points, shown, strict=True)
+    ):
+        return
+    if all(shown[j] for j in TRUNK):
         cv2.fillConvexPoly(image, np.array([points[j] for j in TRUNK], np.int32), colour)
     for a, b in LIMBS:
-        if seen[a] and seen[b]:
+        if shown[a] and shown[b]:
             thick = 1.5 * width if a in SPINE and b in SPINE else width
             cv2.line(image, points[a], points[b], colour, max(1, round(thick * torso)))
 
@@ -210,8 +215,9 @@ def torso_of(joints_xy: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) ->
 
     joints_xy: float32 [16, 2]; seen: bool [16]. 0 where neither is seen.
     """
+    xy = joints_xy.tolist()
     lengths = [
-        times * math.hypot(*(joints_xy[a] - joints_xy[b]).tolist())
+        times * math.dist(xy[a], xy[b])
         for a, b, times in ((12, 2, 1.0), (13, 3, 1.0), (7, 6, 1.0), (8, 9, 2.0))
         if seen[a] and seen[b]
     ]
