@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from livepose.crops import NEITHER
+from livepose.crops import NEITHER, torso_of
 from livepose.errors import DataError, LivePoseError
+from livepose.estimator import PoseEstimator
 from livepose.skeleton import INDEX, JOINTS
-from livepose.training import readers_synthetic
+from livepose.training import readers_followed, readers_synthetic
 from livepose.training.datasets import ImageRef, Person, PoseSet, load_set
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -752,6 +753,40 @@ def test_who_is_among_others_is_there_with_those_crossed_out_around_them() -> No
         shown += len(seen)
         under += int(grey[seen[:, 1], seen[:, 0]].sum())
     assert under < 0.1 * shown and crossed > 0.8 * len(among)
+
+
+def test_who_is_followed_among_others_is_labelled_where_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The network that follows them says so too, of most of them: labels are in the crop's pixels.
+    Where everybody is crossed out nobody is asked for."""
+    monkeypatch.setattr(readers_followed, "FRAMES", 70)
+    people = load_set("followed:1:small").people
+    assert len(people) > 20
+    asked = [p for p in people if (p.joints[:, 2] > 0).any()]
+    assert 0 < len(people) - len(asked) < len(asked)
+    assert all((p.joints[:, 2] == -1).all() for p in people if p not in asked)
+    right = 0
+    with PoseEstimator("small") as estimator:
+        for person in asked:
+            (pose,) = estimator.estimate(person.image.load(), person.box_xyxy[None])
+            there = person.joints[:, 2] > 0
+            away = np.linalg.norm(pose.joints_xy - person.joints[:, :2], axis=1)[there]
+            right += bool(np.median(away) < 0.25 * torso_of(person.joints[:, :2], there))
+    assert right > 0.8 * len(asked)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("followed:2", "say which model"),
+        ("followed:some:small", "give how many pictures"),
+        ("followed:1:nosuch", "nosuch"),
+    ],
+)
+def test_what_is_followed_needs_a_number_and_a_model(spec: str, message: str) -> None:
+    with pytest.raises(LivePoseError, match=message):
+        load_set(spec)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}")

@@ -80,10 +80,10 @@ class TrainConfig:
             raise UsageError(f"task {self.task!r} is not pose or finder")
         if self.task == "finder" and self.teacher:
             raise UsageError("a finder is taught by labels alone: leave teacher out")
-        poses_only = any(spec.startswith(("behind:", "among:")) for spec in self.data)
+        poses_only = any(spec.startswith(("behind:", "among:", "followed:")) for spec in self.data)
         if self.task == "finder" and poses_only:
             raise UsageError(
-                "behind: and among: are for poses; who is crossed out is nothing to be found"
+                "behind:, among: and followed: are for poses: who is crossed out is not to be found"
             )
 
     def as_dict(self) -> dict[str, Any]:

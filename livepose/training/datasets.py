@@ -11,6 +11,7 @@ from pathlib import Path
 from livepose.errors import DataError
 from livepose.training.readers_common import ImageRef, Person, Picture, PoseSet
 from livepose.training.readers_folders import read_buffy, read_lsp
+from livepose.training.readers_followed import read_followed
 from livepose.training.readers_json import read_coco, read_mpii
 from livepose.training.readers_synthetic import (
     read_among,
@@ -32,6 +33,7 @@ _READERS: dict[str, Callable[[str, Path, str | None], PoseSet]] = {
     "scene": read_scenes,
     "behind": read_behind,
     "among": read_among,
+    "followed": read_followed,
 }
 
 
@@ -54,6 +56,8 @@ def load_set(spec: str) -> PoseSet:
     scene: PATH is a number: so many pictures of one to four drawn people in a room.
     behind: who is behind others in as many such pictures, with those others crossed out.
     among: who overlaps others in as many such pictures, with those others crossed out around them.
+    followed: PATH is a number: what the tracker asks a network for in so many scenes of people who
+        cross. SELECTION: the model it is asked of, as in "followed:48:small".
 
     A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
     """

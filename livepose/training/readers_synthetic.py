@@ -43,7 +43,7 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 
     Of kind `speaker` they are before a webcam, of another in any stance.
     """
-    return _drawn(kind, path, selection, partial(_figure, kind))
+    return drawn(kind, path, selection, partial(_figure, kind), FEW)
 
 
 def _figure(kind: str, i: int) -> list[Person]:
@@ -66,7 +66,7 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
     What somebody nearer covers is not labelled, and who shows fewer than SHOWN joints is no
     person here, nor anything to be found.
     """
-    return _drawn(kind, path, selection, _scene)
+    return drawn(kind, path, selection, _scene, FEW)
 
 
 def _scene(i: int) -> list[Person]:
@@ -83,7 +83,7 @@ def read_behind(kind: str, path: Path, selection: str | None) -> PoseSet:
     """Of that many such pictures those who are behind others, a picture for each, in which who is
     covered less is crossed out (`crops.cross_out`); and who is alone, crossed out, as nobody.
     """
-    return _drawn(kind, path, selection, _behind)
+    return drawn(kind, path, selection, _behind, FEW)
 
 
 def _behind(i: int) -> list[Person]:
@@ -109,7 +109,7 @@ def read_among(kind: str, path: Path, selection: str | None) -> PoseSet:
     the others are crossed out but for where the person's own silhouette is, as a tracker does it
     for each of two who overlap (`people.Among`).
     """
-    return _drawn(kind, path, selection, _among)
+    return drawn(kind, path, selection, _among, FEW)
 
 
 def _among(i: int) -> list[Person]:
@@ -144,20 +144,20 @@ def _crowd(i: int) -> tuple[Image, Floats, npt.NDArray[np.bool_]]:
     return scene.render_crowd(7.3 * i)
 
 
-def _drawn(
-    kind: str, path: Path, selection: str | None, draw: Callable[[int], list[Person]]
+def drawn(
+    kind: str, path: Path, selection: str | None, draw: Callable[[int], list[Person]], few: int
 ) -> PoseSet:
-    """The people of so many pictures; of many, drawn by all processors, for which a script of
-    one's own wants its `if __name__ == "__main__"`.
+    """The people of so many pictures; from `few` on drawn by all processors, for which a script
+    of one's own wants its `if __name__ == "__main__"`.
     """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in {kind}:300")
     count = int(path.name)
-    if count < FEW:
+    if count < few:
         return PoseSet(kind, list(chain.from_iterable(map(draw, range(count)))))
     workers = max(1, (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", "1")))
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        parts = pool.map(draw, range(count), chunksize=16)
+        parts = pool.map(draw, range(count), chunksize=max(1, few // 6))
         return PoseSet(kind, list(chain.from_iterable(parts)))
 
 

@@ -98,7 +98,7 @@ def train_parser() -> Parser:
         action="append",
         metavar="SPEC[*WEIGHT]",
         help="a data set, KIND:PATH[:RANGE] with its share of a batch; may be repeated. Kinds: "
-        "lsp, lspet, buffy, coco, mpii, synthetic, speaker, scene, behind, among",
+        "lsp, lspet, buffy, coco, mpii, synthetic, speaker, scene, behind, among, followed",
     )
     parser.add_argument(
         "--data-root", default=".", metavar="DIR", help="stands for {data} in the settings' paths"
