@@ -57,9 +57,10 @@ def load_set(spec: str) -> PoseSet:
     behind: who is behind others in as many such pictures, with those others crossed out.
     among: who overlaps others in as many such pictures, with those others crossed out around them.
     followed: PATH is a number: what the tracker asks a network for in so many scenes of people who
-        cross. SELECTION: the model it is asked of, as in "followed:48:small".
+        cross. SELECTION: the model it is asked of, a name or a file, as in "followed:48:small".
 
-    A SELECTION holds no slash. Pictures are .jpg, .png or .webp. A DataError says what is wrong.
+    No other SELECTION holds a slash. Pictures are .jpg, .png or .webp. A DataError says what is
+    wrong.
     """
     kind, _, rest = spec.partition(":")
     if kind not in _READERS or not rest:

@@ -17,12 +17,13 @@ from livepose import crops
 from livepose.errors import DataError
 from livepose.estimator import PoseEstimator, paint_grey
 from livepose.finder import iou
+from livepose.models import find_model
 from livepose.people import Among
 from livepose.pose import Pose
 from livepose.synthetic import SyntheticScene
-from livepose.track import BEHIND, Boxes, overlap
+from livepose.track import BEHIND, SEEN, Boxes, overlap
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person, tight_box
-from livepose.training.readers_synthetic import SHOWN, DrawnImage, drawn
+from livepose.training.readers_synthetic import SHOWN, DrawnImage, draw_all
 
 SCENE_WH = (320, 240)
 FPS = 30
@@ -47,15 +48,25 @@ def read_followed(kind: str, path: Path, selection: str | None) -> PoseSet:
     Who is covered is labelled where they are, for they are asked for; a crop in which nobody is to
     be seen who is not crossed out is labelled as nobody's.
     """
-    if not selection:
-        raise DataError(f"{kind}:{path}: say which model follows them, as in {kind}:60:small")
-    return drawn(kind, path, None, partial(_scene, selection), few=2)
+    if selection is None:  # the name of a file: what holds a slash was not taken for a selection
+        count, _, selection = str(path).partition(":")
+        path = Path(count)
+    if not selection or not path.name.isdecimal():
+        raise DataError(
+            f"{kind}:{path}: give how many scenes and which model follows the people in them, as "
+            f"in {kind}:48:small"
+        )
+    find_model(selection)  # that it is not there is told before processes are started
+    # A scene takes seconds: two are worth another process.
+    return draw_all(kind, path, None, partial(_scene, selection), few=2)
 
 
 class _Watched(PoseEstimator):
-    """Keeps what was looked for in a frame."""
+    """Keeps what was looked for in a frame. The same on every machine, as far as CPUs agree."""
 
-    looks: list[tuple[Boxes, Sequence[Pose], Among | None]]
+    def __init__(self, model: str) -> None:
+        super().__init__(model, engine="onnx", device="cpu", precision="fp32")
+        self.looks: list[tuple[Boxes, Sequence[Pose], Among | None]] = []
 
     def _look(
         self,
@@ -84,38 +95,51 @@ def _scene(model: str, i: int) -> list[Person]:
             if k % KEPT_EVERY:
                 continue
             for n, (box, without, near) in enumerate(estimator.looks):
+                asked = _asked_for(box, without, near, joints, shown)
+                if asked is None:
+                    continue
+                who = (joints[asked], shown[asked]) if asked >= 0 else None
                 name = f"followed picture {i}, frame {k}, look {n}"
-                asked = _asked_for(box, [*without, *(near[1] if near else ())], joints, shown)
-                if asked is not None:
-                    who = (joints[asked], shown[asked]) if asked >= 0 else None
-                    person = _labelled(name, frame, box, without, near, who)
-                    people += [person] if person is not None else []
+                size = estimator.model.size
+                person = _labelled(name, frame, box, without, near, who, size)
+                people += [person] if person is not None else []
     return people
 
 
 def _asked_for(
-    box: Boxes, crossed: Sequence[Pose], joints: Floats, shown: npt.NDArray[np.bool_]
+    box: Boxes,
+    without: Sequence[Pose],
+    near: Among | None,
+    joints: Floats,
+    shown: npt.NDArray[np.bool_],
 ) -> int | None:
     """Whose pose should be answered in that box, as an index of `joints` [N, 16, 3], -1 where it
     is nobody's; None where it cannot be said, or is nothing to be learnt. shown: bool [N, 16].
     """
+    own, beside = near or (None, ())
+    out = {_whose(pose, joints, shown) for pose in (*without, *beside)}
+    if own is not None and _whose(own, joints, shown) in out:
+        return None  # two tracks of one body: it is not crossed out after all
     boxes = [tight_box(person) if (person[:, 2] > 0).any() else None for person in joints]
-    near = [k for k, own in enumerate(boxes) if own is not None and overlap(box, own) > BEHIND]
-    if len(near) < 2 and not crossed:
+    here = [k for k, theirs in enumerate(boxes) if theirs is not None and overlap(box, theirs)]
+    inside = [k for k in here if (theirs := boxes[k]) is not None and overlap(box, theirs) > BEHIND]
+    if len(inside) < 2 and not out:
         return None
-    theirs = {_whose(pose, joints, shown) for pose in crossed}
-    left = [k for k in near if k not in theirs]
-    if not any(shown[k].any() for k in left):
-        return -1 if near else None
-    shares = {k: iou(box, other) for k in left if (other := boxes[k]) is not None}
-    best = max(shares, key=lambda k: shares[k])
-    return best if shares[best] >= ASKED and shown[best].sum() >= SHOWN else None
+    if not any(shown[k].any() for k in here if k not in out):
+        return -1 if inside else None
+    shares = {
+        k: iou(box, theirs)
+        for k in inside
+        if k not in out and shown[k].sum() >= SHOWN and (theirs := boxes[k]) is not None
+    }
+    best = max(shares, key=lambda k: shares[k], default=None)
+    return best if best is not None and shares[best] >= ASKED else None
 
 
 def _whose(pose: Pose, joints: Floats, shown: npt.NDArray[np.bool_]) -> int | None:
     """Which of the people [N, 16, 3] that pose is of, None if nobody. shown: bool [N, 16]."""
     away = {}
-    for k, (person, seen) in enumerate(zip(joints, shown, strict=True)):
+    for k, (person, seen) in enumerate(zip(joints, shown & (pose.scores >= SEEN), strict=True)):
         torso = crops.torso_of(person[:, :2], person[:, 2] > 0)
         if seen.any() and torso:
             apart = np.linalg.norm(pose.joints_xy - person[:, :2], axis=1)[seen]
@@ -131,26 +155,28 @@ def _labelled(
     without: Sequence[Pose],
     near: Among | None,
     who: tuple[Floats, npt.NDArray[np.bool_]] | None,
+    size: int,
 ) -> Person | None:
-    """The crop and some room around it, as it was painted over, labelled with who is asked for
-    in it, joints [16, 3] and which of them are shown, bool [16], or as nobody's; None where they
-    are painted over too.
+    """The crop, `size` pixels a side, and some room around it, as it was painted over, labelled
+    with who is asked for in it, joints [16, 3] and which of them are shown, bool [16], or as
+    nobody's; None where they are painted over too.
     """
     left, top, side = crops.squares_of(box[None])[0].tolist()
     room = round((WIDE - 1) / 2 * side)
     square = np.array([[left - room, top - room, side + 2 * room]])
-    size = round(WIDE * crops.COARSE)
-    grey = paint_grey(square, size, [without], [near])
+    wide = round(WIDE * size)
+    grey = paint_grey(square, wide, [without], [near])
     labels = np.full((16, 3), -1, np.float32)
     if who is not None:
         joints, shown = who
-        labels[:, :2] = crops.to_crops(joints[None, :, :2], square, size)[0]
-        labels[:, 2] = np.where(joints[:, 2] > 0, 1, -1)
-        x, y = np.clip(np.rint(labels[shown, :2]).astype(int), 0, size - 1).T
+        labels[:, :2] = crops.to_crops(joints[None, :, :2], square, wide)[0]
+        inside = ((labels[:, :2] >= 0) & (labels[:, :2] <= wide - 1)).all(axis=1)
+        labels[:, 2] = np.where((joints[:, 2] > 0) & inside, 1, -1)
+        x, y = np.rint(labels[shown & inside, :2]).astype(int).T
         if len(x) - (0 if grey is None else np.count_nonzero(grey[0, y, x])) < SHOWN:
             return None
-    picture = crops.cut(frame, square, size, grey)[0, :, :, ::-1]
-    half = crops.FILL * crops.COARSE / 2
-    middle = (size - 1) / 2
+    picture = crops.cut(frame, square, wide, grey)[0, :, :, ::-1]
+    half = crops.FILL * size / 2
+    middle = (wide - 1) / 2
     own = np.array((middle - half, middle - half, middle + half, middle + half), np.float32)
     return make_person(DrawnImage(name, np.ascontiguousarray(picture)), labels, box_xyxy=own)

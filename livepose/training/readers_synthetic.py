@@ -43,7 +43,7 @@ def read_synthetic(kind: str, path: Path, selection: str | None) -> PoseSet:
 
     Of kind `speaker` they are before a webcam, of another in any stance.
     """
-    return drawn(kind, path, selection, partial(_figure, kind), FEW)
+    return draw_all(kind, path, selection, partial(_figure, kind), FEW)
 
 
 def _figure(kind: str, i: int) -> list[Person]:
@@ -66,7 +66,7 @@ def read_scenes(kind: str, path: Path, selection: str | None) -> PoseSet:
     What somebody nearer covers is not labelled, and who shows fewer than SHOWN joints is no
     person here, nor anything to be found.
     """
-    return drawn(kind, path, selection, _scene, FEW)
+    return draw_all(kind, path, selection, _scene, FEW)
 
 
 def _scene(i: int) -> list[Person]:
@@ -83,7 +83,7 @@ def read_behind(kind: str, path: Path, selection: str | None) -> PoseSet:
     """Of that many such pictures those who are behind others, a picture for each, in which who is
     covered less is crossed out (`crops.cross_out`); and who is alone, crossed out, as nobody.
     """
-    return drawn(kind, path, selection, _behind, FEW)
+    return draw_all(kind, path, selection, _behind, FEW)
 
 
 def _behind(i: int) -> list[Person]:
@@ -109,7 +109,7 @@ def read_among(kind: str, path: Path, selection: str | None) -> PoseSet:
     the others are crossed out but for where the person's own silhouette is, as a tracker does it
     for each of two who overlap (`people.Among`).
     """
-    return drawn(kind, path, selection, _among, FEW)
+    return draw_all(kind, path, selection, _among, FEW)
 
 
 def _among(i: int) -> list[Person]:
@@ -144,11 +144,11 @@ def _crowd(i: int) -> tuple[Image, Floats, npt.NDArray[np.bool_]]:
     return scene.render_crowd(7.3 * i)
 
 
-def drawn(
+def draw_all(
     kind: str, path: Path, selection: str | None, draw: Callable[[int], list[Person]], few: int
 ) -> PoseSet:
-    """The people of so many pictures; from `few` on drawn by all processors, for which a script
-    of one's own wants its `if __name__ == "__main__"`.
+    """The people of so many pictures; from `few` on drawn by all processors, in parts of a sixth of
+    `few`, for which a script of one's own wants its `if __name__ == "__main__"`.
     """
     if selection is not None or not path.name.isdecimal() or int(path.name) < 1:
         raise DataError(f"{kind}:{path}: give how many pictures to draw, as in {kind}:300")
