@@ -119,19 +119,16 @@ def _asked_for(
     own, beside = near or (None, ())
     out = {_whose(pose, joints, shown) for pose in (*without, *beside)}
     if own is not None and _whose(own, joints, shown) in out:
-        return None  # two tracks of one body: it is not crossed out after all
-    boxes = [tight_box(person) if (person[:, 2] > 0).any() else None for person in joints]
-    here = [k for k, theirs in enumerate(boxes) if theirs is not None and overlap(box, theirs)]
-    inside = [k for k in here if (theirs := boxes[k]) is not None and overlap(box, theirs) > BEHIND]
+        return None  # two tracks of one body, which is not crossed out after all, or of nobody's
+    boxes = {k: tight_box(person) for k, person in enumerate(joints) if (person[:, 2] > 0).any()}
+    here = [k for k in boxes if overlap(box, boxes[k])]
+    inside = [k for k in here if overlap(box, boxes[k]) > BEHIND]
     if len(inside) < 2 and not out:
         return None
     if not any(shown[k].any() for k in here if k not in out):
         return -1 if inside else None
-    shares = {
-        k: iou(box, theirs)
-        for k in inside
-        if k not in out and shown[k].sum() >= SHOWN and (theirs := boxes[k]) is not None
-    }
+    left = [k for k in inside if k not in out and shown[k].sum() >= SHOWN]
+    shares = {k: iou(box, boxes[k]) for k in left}
     best = max(shares, key=lambda k: shares[k], default=None)
     return best if best is not None and shares[best] >= ASKED else None
 
