@@ -18,6 +18,7 @@ from livepose.track import (
     MOMENT,
     STRANGER,
     STRANGER_STILL,
+    TICK_S,
     Boxes,
     Track,
     alike,
@@ -183,12 +184,15 @@ class Tracker:
         self._next_id = 1
         self._frames = 0
         self._last_s: float | None = None
+        self._ticks = 1.0
 
     def at(self, time_s: float) -> None:
-        """The next `step` is of that time, in seconds."""
+        """The next `step` is of that time, in seconds; without, it is a tick after the last."""
         last_s, self._last_s = self._last_s, time_s
         if last_s is not None and not 0 <= time_s - last_s <= LONGEST_GAP_S:
             self._tracks = []
+        elif last_s is not None:
+            self._ticks = (time_s - last_s) / TICK_S
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look`, another where somebody
@@ -200,6 +204,8 @@ class Tracker:
             poses = search(look, find, self.max_people)
             return [self._start(pose, worn) for pose, worn in zip(poses, wear(poses), strict=True)]
         self._frames += 1
+        for track in self._tracks:
+            track.go_on(self._ticks)
         covered = [i for i, track in enumerate(self._tracks) if self._covered(track)]
         plain = [track for i, track in enumerate(self._tracks) if i not in covered]
         boxes = [track.box for track in plain] + self._newcomers(find)
@@ -384,7 +390,7 @@ class Tracker:
         mine: dict[int, int],
         hidden: Collection[int],
     ) -> list[Pose]:
-        """Move every track on by the body that is its own, if there is one. Those `hidden` stand
+        """Correct every track by the body that is its own, if there is one. Those `hidden` stand
         behind the others.
         """
         boxes = [box_around(pose) for pose in bodies]

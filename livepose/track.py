@@ -66,14 +66,22 @@ makes more of it, and of two answers now one and now the other."""
 OUT = np.array((-1, -1, 1, 1), np.float32)
 """Which way is outwards for each side of a box."""
 
+TICK_S = 1 / 30
+"""What speeds are measured by. Cameras are slower in the dark, and frames are left out."""
+
+LONGEST = 3.0
+"""Ticks that a person is thought to go on as before: after a longer pause they hardly did, and one
+wild pose should not throw them out of the picture."""
+
 TURNS = 0.3
-"""How much of a step that was not expected is added to the speed;"""
+"""How much of a step that was not expected is added to the speed, if it took a tick; of a longer
+time it is a part, and hardly any time says little;"""
 
 TURNS_HIDDEN = 0.1
 """of somebody seen in part. The rest of their joints is guessed, and jumps."""
 
 COAST = 0.95
-"""What is left of its speed each frame that a person is not seen in."""
+"""What is left of its speed each tick that a person is not seen in."""
 
 
 @lru_cache(maxsize=64)
@@ -120,10 +128,11 @@ def alike(a: Pose, b: Pose) -> float:
 
 @dataclass
 class Track:
-    """One followed person. `box` and `joints_xy` are where the person is expected next, `scores`
-    are of their last pose; `speed` in pixels a frame; `seen` counts frames with them, `missed`
-    frames in a row without, `waited` those since somebody else was last in that place, before
-    them; `hidden` says whether somebody is, seen or not.
+    """One followed person. `box` and `joints_xy` are where the person is expected, by `go_on` in
+    the next frame, `scores` are of their last pose; `speed` in pixels a tick; `seen` counts
+    frames with them, `missed` frames in a row without, `waited` those since somebody else was last
+    in that place, before them; `hidden` says whether somebody is, seen or not; `ticks` since
+    the frame before; the next box comes from `place`, where that is more than `slack` pixels away.
     """
 
     id: int
@@ -136,6 +145,9 @@ class Track:
     missed: int = 0
     waited: int = 0
     hidden: bool = False
+    ticks: float = 1.0
+    place: Boxes | None = None
+    slack: float = 0.0
 
     @property
     def in_view(self) -> bool:
@@ -191,6 +203,16 @@ class Track:
             and overlap(self.box, box) > THERE
         )
 
+    def go_on(self, ticks: float) -> None:
+        """Expect the person so much later than the last frame was."""
+        self.ticks = ticks
+        way = self.speed * np.float32(min(ticks, LONGEST))
+        self.joints_xy = self.joints_xy + way
+        box = (self.box if self.place is None else self.place) + twice(way)
+        if np.abs(box - self.box).max() > self.slack:
+            self.box = box
+        self.place, self.slack = None, 0.0
+
     def begin_anew(self, pose: Pose, box: Boxes, colours: Colours) -> None:
         """The first glimpses said little: forget them, but for the id."""
         self.box, self.colours = box, colours
@@ -199,7 +221,7 @@ class Track:
         self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, False
 
     def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
-        """The person was seen: correct the expectation, and move it on by a frame.
+        """The person was seen: correct the expectation.
 
         hidden: in part, behind somebody; the box then only moves along, for what is seen of them
         does not say how large they are.
@@ -207,28 +229,24 @@ class Track:
         seen = pose.scores >= SEEN
         moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
         # Limited, so that one wild pose does not throw the box out of the picture.
-        speed = self.speed + np.float32(TURNS_HIDDEN if hidden else TURNS) * moved
+        turns = TURNS_HIDDEN if hidden else TURNS
+        turns *= min(self.ticks, 1) / max(self.ticks, 1)
+        speed = self.speed + np.float32(turns) * moved
         limit = 0.1 * size_of(box)
         self.speed = np.minimum(np.maximum(speed, -limit), limit)
         self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, hidden
         if hidden:
-            self.box = self.box + twice(moved + self.speed)
+            self.box = self.box + twice(moved)
         else:
-            moved_box = steadied(self.box, box) + twice(self.speed)
-            if np.abs(moved_box - self.box).max() > STILL * size_of(box):
-                self.box = moved_box
-        self.joints_xy, self.scores = pose.joints_xy + self.speed, pose.scores
+            self.place, self.slack = steadied(self.box, box), STILL * size_of(box)
+        self.joints_xy, self.scores = pose.joints_xy, pose.scores
 
     def miss(self, others: Sequence[Boxes]) -> None:
-        """The person was not seen: go on as before, slower and slower. `others` are the boxes
-        of who was.
-        """
+        """The person was not seen: they go on slower and slower. `others`: boxes of who was."""
         self.missed += 1
         self.hidden = any(overlap(self.box, box) > BEHIND for box in others)
         self.waited = 0 if self.hidden else self.waited + 1
-        self.speed = self.speed * np.float32(COAST)
-        self.box = self.box + twice(self.speed)
-        self.joints_xy = self.joints_xy + self.speed
+        self.speed = self.speed * np.float32(COAST**self.ticks)
 
 
 def distances(tracks: Sequence[Track], poses: Sequence[Pose]) -> npt.NDArray[np.float32]:

@@ -264,7 +264,8 @@ def test_of_two_behind_one_each_is_looked_for_among_the_other() -> None:
     ):
         pose = world.pose(world.find()[world.people.index(person)], [person])
         track.take(pose, pose.box_xyxy, hidden=person[0] > 200)
-        track.box, track.joints_xy = pose.box_xyxy, pose.joints_xy
+        track.box, track.joints_xy, track.place = pose.box_xyxy, pose.joints_xy, None
+        track.speed = np.zeros(2, np.float32)
     asked: list[tuple[Without, Near]] = []
 
     def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
