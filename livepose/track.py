@@ -228,10 +228,10 @@ class Track:
         """
         seen = pose.scores >= SEEN
         moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
-        # Limited, so that one wild pose does not throw the box out of the picture.
         turns = TURNS_HIDDEN if hidden else TURNS
         turns *= min(self.ticks, 1) / max(self.ticks, 1)
         speed = self.speed + np.float32(turns) * moved
+        # Limited, so that one wild pose does not throw the box out of the picture.
         limit = 0.1 * size_of(box)
         self.speed = np.minimum(np.maximum(speed, -limit), limit)
         self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, hidden
