@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from livepose.crops import FILL, cross_out, torso_of
 from livepose.skeleton import FLIP_ORDER
+from livepose.training.hair import long_hair
 
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
@@ -42,6 +43,8 @@ class Augmentation:
     cut_off: float = 0.12
     nobody: float = 0.05
     crossed: float = 0.0
+    hair: float = 0.0
+    crushed: float = 0.0
     upside_down: float = 0.05
     colour: float = 0.8
     occlude: float = 0.25
@@ -177,6 +180,10 @@ def random_crop(
     if mirrored:
         out = out[list(FLIP_ORDER)]
     out = out.astype(np.float32)
+    if how.crushed and rng.random() < how.crushed:
+        crop = crush(crop, rng)
+    if how.hair and rng.random() < how.hair:
+        crop = long_hair(crop, out, rng)
     if how.crossed and rng.random() < how.crossed:
         crop, out = crossed(crop, out, rng)
     return spoil(crop, rng, how), out
@@ -242,6 +249,13 @@ def recolour(crop: Image, rng: np.random.Generator) -> Image:
         gain *= rng.uniform(0.3, 0.6)
     table = np.clip((ramp * gain + rng.normal() * 0.06) * 255, 0, 255).astype(np.uint8)
     return cv2.LUT(crop, table.reshape(1, 256, 3))  # type: ignore[return-value]
+
+
+def crush(crop: Image, rng: np.random.Generator) -> Image:
+    """Shadows without any drawing in them: dark clothes, somebody before a window."""
+    black, white = rng.uniform(0.1, 0.45), rng.uniform(0.7, 1)
+    table = np.clip((np.linspace(0, 1, 256) - black) / (white - black) * 255, 0, 255)
+    return cv2.LUT(crop, table.astype(np.uint8))  # type: ignore[return-value]
 
 
 def occlude(crop: Image, rng: np.random.Generator) -> Image:
