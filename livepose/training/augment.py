@@ -181,7 +181,7 @@ def random_crop(
         out = out[list(FLIP_ORDER)]
     out = out.astype(np.float32)
     if how.crushed and rng.random() < how.crushed:
-        crop = crush(crop, rng)
+        crop = crush(crop, rng)  # before hair, which may be light over clothes that are black
     if how.hair and rng.random() < how.hair:
         crop = long_hair(crop, out, rng)
     if how.crossed and rng.random() < how.crossed:

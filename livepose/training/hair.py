@@ -12,31 +12,35 @@ from livepose.synthetic.chance import HAIRS
 
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 PELVIS, NECK, HEAD_TOP, RIGHT_SHOULDER, LEFT_SHOULDER = 6, 8, 9, 12, 13
 NEEDED = [NECK, HEAD_TOP, RIGHT_SHOULDER, LEFT_SHOULDER]
 
-SIDEWAYS = 0.25
-"""Shoulders nearer each other than this, in torsos, belong to somebody seen from the side."""
+FOREARMS = ((10, 11), (15, 14))
+"""Wrist and elbow."""
 
+SIDEWAYS = 0.25
+"""Shoulders less far apart than this across the trunk, in torsos, are seen from the side."""
 
 UPRIGHT = 0.6
-"""Cosine of head's and trunk's angle to the picture's way down; hair of who leans more is loose."""
+"""Cosine of head's and trunk's angle to the crop's way down; hair of who leans more hangs loose."""
 
 
 def long_hair(crop: Image, joints: Joints, rng: np.random.Generator) -> Image:
     """Long hair on who is seen from behind, or beside the face of who is seen from the front.
 
-    crop: uint8 [S, S, 3] RGB; joints: float32 [16, 3] (x, y, state), which stay as they are.
-    Answers a new crop; the one handed in where head and shoulders are not all labelled, or the
-    person leans, is seen from the side or is small.
+    Before the face and the chest forearms stay free. crop: uint8 [S, S, 3] RGB; joints: float32
+    [16, 3] (x, y, state), which stay as they are. Answers a new crop; the one handed in where
+    head and shoulders are not all labelled, the head is short for the torso, or the person leans,
+    is seen from the side or is small.
     """
     torso = torso_of(joints[:, :2], joints[:, 2] > 0)
     if (joints[NEEDED, 2] <= 0).any() or torso < 12:
         return crop
     pelvis, neck, top, right, left = joints[[PELVIS, *NEEDED], :2].astype(np.float64)
     head = float(np.linalg.norm(neck - top))
-    if not 0.2 * torso < head < 0.9 * torso:
+    if head <= 0.2 * torso:
         return crop
     hanging = (neck - top) / head
     back = pelvis - neck if joints[PELVIS, 2] > 0 else neck - top
@@ -44,7 +48,7 @@ def long_hair(crop: Image, joints: Joints, rng: np.random.Generator) -> Image:
     apart = float((right - left) @ (down[1], -down[0])) / torso
     if abs(apart) < SIDEWAYS or min(hanging[1], down[1]) < UPRIGHT:
         return crop
-    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]].astype(np.float32)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
     # Along the hair in heads, from the top of the head and then down the back; and beside it.
     at_head = (x - top[0]) * hanging[0] + (y - top[1]) * hanging[1]
     on_back = head + (x - neck[0]) * down[0] + (y - neck[1]) * down[1]
@@ -64,6 +68,7 @@ def long_hair(crop: Image, joints: Joints, rng: np.random.Generator) -> Image:
         face = rng.uniform(0.2, 0.3) + 0.05 * np.sin(along * 3)
         brow = rng.uniform(0.12, 0.25)
         inside = np.where(along > brow, np.minimum(inside, np.abs(beside) - face), inside)
+        inside = np.where(_forearms(crop.shape[:2], joints, torso), -np.inf, inside)
     alpha = np.clip(inside * head * 0.8 + 0.3, 0, 1)[..., None] * rng.uniform(0.85, 1)
     colour = np.array(HAIRS[rng.integers(len(HAIRS))])[::-1] * np.exp(rng.normal(0, 0.15, 3))
     tips = np.exp(np.clip(along / length, 0, 1) * rng.uniform(-0.1, 0.8))
@@ -73,18 +78,28 @@ def long_hair(crop: Image, joints: Joints, rng: np.random.Generator) -> Image:
     return painted
 
 
-def _width(along: Joints, length: float, rng: np.random.Generator) -> Joints:
-    """Half the hair's width in heads: round over the skull, then as wide as it falls."""
+def _width(along: Floats, length: float, rng: np.random.Generator) -> Floats:
+    """Half the hair's width in heads where it is so far along, both [S, S]: round over the skull,
+    then as wide as it falls; `length` of it in heads."""
     skull, end = rng.uniform(0.4, 0.55), rng.uniform(0.3, 0.75)
     round_top = skull * np.sqrt(np.clip(1 - (1 - (along + 0.08) / 0.5) ** 2, 0, 1))
     falling = skull + (end - skull) * np.clip((along - 0.42) / (length - 0.42), 0, 1)
-    wide: Joints = np.where(along < 0.42, round_top, falling).astype(np.float32)
-    return wide
+    return np.where(along < 0.42, round_top, falling)
 
 
-def _strands(rng: np.random.Generator) -> Joints:
-    """How light each of 64 strands is, 0 to 1, even or in streaks."""
-    raw = rng.random((1, 64)).astype(np.float32)
-    streaks = cv2.GaussianBlur(raw, (0, 0), rng.uniform(0.5, 2.5))[0]
-    light: Joints = (streaks - streaks.min()) / max(float(np.ptp(streaks)), 1e-3)
+def _strands(rng: np.random.Generator) -> Floats:
+    """How light each of 64 strands is, 0 to 1, float64 [64], even or in streaks."""
+    streaks = cv2.GaussianBlur(rng.random((1, 64)), (0, 0), rng.uniform(0.5, 2.5))[0]
+    light: Floats = (streaks - streaks.min()) / max(float(np.ptp(streaks)), 1e-3)
     return light
+
+
+def _forearms(shape_hw: tuple[int, ...], joints: Joints, torso: float) -> npt.NDArray[np.bool_]:
+    """Where forearms and hands are, bool [H, W]: a hand's length on from each wrist."""
+    mask = np.zeros(shape_hw, np.uint8)
+    for wrist, elbow in (joints[list(pair)] for pair in FOREARMS):
+        if min(wrist[2], elbow[2]) > 0:
+            fingers = wrist[:2] + 0.5 * (wrist[:2] - elbow[:2])
+            ends = [tuple(np.rint(end).astype(int).tolist()) for end in (elbow[:2], fingers)]
+            cv2.line(mask, ends[0], ends[1], 255, max(1, round(0.22 * torso)))
+    return mask > 0
