@@ -70,10 +70,7 @@ def long_hair(crop: Image, joints: Joints, rng: np.random.Generator) -> Image:
         inside = np.where(along > brow, np.minimum(inside, np.abs(beside) - face), inside)
         inside = np.where(_forearms(crop.shape[:2], joints, torso), -np.inf, inside)
     alpha = np.clip(inside * head * 0.8 + 0.3, 0, 1)[..., None] * rng.uniform(0.85, 1)
-    colour = np.array(HAIRS[rng.integers(len(HAIRS))])[::-1] * np.exp(rng.normal(0, 0.15, 3))
-    tips = np.exp(np.clip(along / length, 0, 1) * rng.uniform(-0.1, 0.8))
-    light = np.exp(rng.uniform(0.3, 1.6) * (level - 0.5)) * tips * rng.uniform(0.6, 1.3)
-    hair = np.clip(colour * light[..., None], 0, 255)
+    hair = _dyed(level, np.clip(along / length, 0, 1), rng)
     painted: Image = np.rint(crop * (1 - alpha) + hair * alpha).astype(np.uint8)
     return painted
 
@@ -92,6 +89,16 @@ def _strands(rng: np.random.Generator) -> Floats:
     streaks = cv2.GaussianBlur(rng.random((1, 64)), (0, 0), rng.uniform(0.5, 2.5))[0]
     light: Floats = (streaks - streaks.min()) / max(float(np.ptp(streaks)), 1e-3)
     return light
+
+
+def _dyed(level: Floats, towards_tips: Floats, rng: np.random.Generator) -> Floats:
+    """Hair of one colour, RGB [S, S, 3] in 0..255, lighter in its light strands and often at its
+    tips; both [S, S] in 0..1."""
+    colour = np.array(HAIRS[rng.integers(len(HAIRS))])[::-1] * np.exp(rng.normal(0, 0.15, 3))
+    tips = np.exp(towards_tips * rng.uniform(-0.1, 0.8))
+    light = np.exp(rng.uniform(0.3, 1.6) * (level - 0.5)) * tips * rng.uniform(0.6, 1.3)
+    dyed: Floats = np.clip(colour * light[..., None], 0, 255)
+    return dyed
 
 
 def _forearms(shape_hw: tuple[int, ...], joints: Joints, torso: float) -> npt.NDArray[np.bool_]:
