@@ -26,6 +26,10 @@ CROSSED_WIDTHS = (0.12, 0.28)
 STRAY = 0.05
 """and the standard deviation of where their joints are thought to be."""
 
+HEADS, SIDES, LEFT = (0.02, 0.3), (0.1, 0.5), 6
+"""Of somebody's height or width, what is beyond the picture's upper edge, or its left or right;
+and how many joints are left at least."""
+
 UPPER = (7, 8, 9, 10, 11, 12, 13, 14, 15)
 LOWER = (0, 1, 2, 3, 4, 5, 6)
 
@@ -43,6 +47,7 @@ class Augmentation:
     cut_off: float = 0.12
     nobody: float = 0.05
     crossed: float = 0.0
+    edge: float = 0.0
     hair: float = 0.0
     crushed: float = 0.0
     upside_down: float = 0.05
@@ -107,6 +112,48 @@ def cut_off(
     return image_bgr[:line], joints, box.astype(np.float32)
 
 
+def picture_edge(
+    joints: Joints, rng: np.random.Generator
+) -> tuple[tuple[float, float, float], Joints] | None:
+    """The picture ends at the head or shoulders, or on the left or right of somebody: where.
+
+    (a, b, c): a x + b y < c is beyond it, in picture pixels; and a box of who is left, float32 [4].
+    None where fewer than `LEFT` labelled joints would be.
+    """
+    seen = joints[joints[:, 2] > 0, :2]
+    if len(seen) < LEFT:
+        return None
+    a, b = ((0, 1), (1, 0), (-1, 0))[rng.integers(3)]
+    along = seen @ (a, b)
+    share = rng.uniform(*(HEADS if b else SIDES))
+    c = float(along.min() + share * np.ptp(along))
+    left = seen[along >= c]
+    if len(left) < LEFT:
+        return None
+    low, high = left.min(axis=0), left.max(axis=0)
+    pad = 0.1 * (high - low).max()
+    low, high = low - pad, high + pad
+    if a < 0:
+        high[0] = min(high[0], -c)
+    else:
+        low[b] = max(low[b], c)
+    return (a, b, c), np.concatenate((low, high)).astype(np.float32)
+
+
+def end_beyond(
+    crop: Image, joints: Joints, matrix: npt.NDArray[np.float64], edge: tuple[float, float, float]
+) -> tuple[Image, Joints]:
+    """Black beyond such an edge of the picture that `matrix` took to the crop; joints there are
+    absent."""
+    across = np.array(edge[:2]) @ cv2.invertAffineTransform(matrix)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    beyond = across[0] * x + across[1] * y + across[2] < edge[2]
+    crop = np.where(beyond[..., None], np.uint8(0), crop)
+    joints = joints.copy()
+    joints[(joints[:, 2] > 0) & (joints[:, :2] @ across[:2] + across[2] < edge[2]), 2] = -1
+    return crop, joints
+
+
 def without_legs(joints: Joints, height: int) -> Joints:
     """Unlabelled knees and ankles become absent where the picture ends just below the hips."""
     pelvis, thorax = joints[6], joints[7]
@@ -163,6 +210,9 @@ def random_crop(
         image_bgr, joints, box_xyxy = cut_off(image_bgr, joints, box_xyxy, rng)
     joints = without_legs(joints, image_bgr.shape[0])
     box = choose_body_box(joints, box_xyxy, rng, how.half_body)
+    edge = None
+    if how.edge and rng.random() < how.edge and (ending := picture_edge(joints, rng)):
+        edge, box = ending
     side = float((box[2:] - box[:2]).max()) / FILL
     side = max(side, 8.0) * np.exp(np.clip(rng.normal() * how.scale, -0.6, 0.6))
     shift = how.shift * (3 if rng.random() < 0.15 else 1)
@@ -184,6 +234,8 @@ def random_crop(
         crop = crush(crop, rng)  # before hair, which may be light over clothes that are black
     if how.hair and rng.random() < how.hair:
         crop = long_hair(crop, out, rng)
+    if edge:
+        crop, out = end_beyond(crop, out, matrix, edge)
     if how.crossed and rng.random() < how.crossed:
         crop, out = crossed(crop, out, rng)
     return spoil(crop, rng, how), out
