@@ -16,6 +16,8 @@ from livepose.training.hair import long_hair
 
 Image = npt.NDArray[np.uint8]
 Joints = npt.NDArray[np.float32]
+Edge = tuple[float, float, float]
+"""(a, b, c): where a x + b y < c in picture pixels is beyond it."""
 
 ROOM = 0.2
 """Of the side of a box with nobody in it, on each side: a crop shows so much more."""
@@ -26,9 +28,9 @@ CROSSED_WIDTHS = (0.12, 0.28)
 STRAY = 0.05
 """and the standard deviation of where their joints are thought to be."""
 
-HEADS, SIDES, LEFT = (0.02, 0.3), (0.1, 0.5), 6
+BEYOND_TOP, BEYOND_SIDE, KEPT = (0.02, 0.22), (0.1, 0.5), 6
 """Of somebody's height or width, what is beyond the picture's upper edge, or its left or right;
-and how many joints are left at least."""
+and how many labelled joints are left at least."""
 
 UPPER = (7, 8, 9, 10, 11, 12, 13, 14, 15)
 LOWER = (0, 1, 2, 3, 4, 5, 6)
@@ -113,38 +115,26 @@ def cut_off(
 
 
 def picture_edge(
-    joints: Joints, rng: np.random.Generator
-) -> tuple[tuple[float, float, float], Joints] | None:
-    """The picture ends at the head or shoulders, or on the left or right of somebody: where.
-
-    (a, b, c): a x + b y < c is beyond it, in picture pixels; and a box of who is left, float32 [4].
-    None where fewer than `LEFT` labelled joints would be.
+    joints: Joints, box_xyxy: Joints, rng: np.random.Generator
+) -> tuple[Edge, Joints] | None:
+    """The picture ends at the upper part of somebody's box, or at its left or right: where, and
+    what is left of the box, float32 [4]. None where fewer than `KEPT` labelled joints are left.
     """
-    seen = joints[joints[:, 2] > 0, :2]
-    if len(seen) < LEFT:
+    side, (a, b) = ((0, (1, 0)), (1, (0, 1)), (2, (-1, 0)))[rng.integers(3)]
+    length = box_xyxy[3] - box_xyxy[1] if side == 1 else box_xyxy[2] - box_xyxy[0]
+    share = rng.uniform(*(BEYOND_TOP if side == 1 else BEYOND_SIDE))
+    c = float((a + b) * box_xyxy[side] + share * length)
+    if ((joints[:, 2] > 0) & (joints[:, :2] @ (a, b) >= c)).sum() < KEPT:
         return None
-    a, b = ((0, 1), (1, 0), (-1, 0))[rng.integers(3)]
-    along = seen @ (a, b)
-    share = rng.uniform(*(HEADS if b else SIDES))
-    c = float(along.min() + share * np.ptp(along))
-    left = seen[along >= c]
-    if len(left) < LEFT:
-        return None
-    low, high = left.min(axis=0), left.max(axis=0)
-    pad = 0.1 * (high - low).max()
-    low, high = low - pad, high + pad
-    if a < 0:
-        high[0] = min(high[0], -c)
-    else:
-        low[b] = max(low[b], c)
-    return (a, b, c), np.concatenate((low, high)).astype(np.float32)
+    box = box_xyxy.copy()
+    box[side] = (a + b) * c
+    return (a, b, c), box
 
 
 def end_beyond(
-    crop: Image, joints: Joints, matrix: npt.NDArray[np.float64], edge: tuple[float, float, float]
+    crop: Image, joints: Joints, matrix: npt.NDArray[np.float64], edge: Edge
 ) -> tuple[Image, Joints]:
-    """Black beyond such an edge of the picture that `matrix` took to the crop; joints there are
-    absent."""
+    """Black beyond the edge of a picture that `matrix` took to the crop; absent joints there."""
     across = np.array(edge[:2]) @ cv2.invertAffineTransform(matrix)
     y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
     beyond = across[0] * x + across[1] * y + across[2] < edge[2]
@@ -209,9 +199,8 @@ def random_crop(
     elif rng.random() < how.cut_off:
         image_bgr, joints, box_xyxy = cut_off(image_bgr, joints, box_xyxy, rng)
     joints = without_legs(joints, image_bgr.shape[0])
-    box = choose_body_box(joints, box_xyxy, rng, how.half_body)
-    edge = None
-    if how.edge and rng.random() < how.edge and (ending := picture_edge(joints, rng)):
+    box, edge = choose_body_box(joints, box_xyxy, rng, how.half_body), None
+    if how.edge and rng.random() < how.edge and (ending := picture_edge(joints, box, rng)):
         edge, box = ending
     side = float((box[2:] - box[:2]).max()) / FILL
     side = max(side, 8.0) * np.exp(np.clip(rng.normal() * how.scale, -0.6, 0.6))
