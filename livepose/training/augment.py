@@ -32,6 +32,9 @@ BEYOND_TOP, BEYOND_SIDE, KEPT = (0.02, 0.22), (0.1, 0.5), 6
 """Of somebody's height or width, what is beyond the picture's upper edge, or its left or right;
 and how many labelled joints are left at least."""
 
+PAINTED = 2
+"""State of a labelled joint of a crop whose pixels are partly painted, see `random_crop`."""
+
 UPPER = (7, 8, 9, 10, 11, 12, 13, 14, 15)
 LOWER = (0, 1, 2, 3, 4, 5, 6)
 
@@ -189,7 +192,8 @@ def random_crop(
 
     image_bgr: uint8 [H, W, 3]; joints: float32 [16, 3] (x, y, state); box_xyxy: float32 [4];
     everybody: such boxes [N, 4] of all who are labelled in the picture, if there are others.
-    Returns the crop uint8 [size, size, 3] RGB and joints float32 [16, 3] in crop pixels.
+    Returns the crop uint8 [size, size, 3] RGB and joints float32 [16, 3] in crop pixels; labelled
+    ones are in state 1, or `PAINTED` where there is hair, an edge or a crushed shadow.
     """
     if rng.random() < how.nobody:
         known = box_xyxy[None] if everybody is None else everybody
@@ -219,12 +223,15 @@ def random_crop(
     if mirrored:
         out = out[list(FLIP_ORDER)]
     out = out.astype(np.float32)
+    warped = crop
     if how.crushed and rng.random() < how.crushed:
         crop = crush(crop, rng)  # before hair, which may be light over clothes that are black
     if how.hair and rng.random() < how.hair:
         crop = long_hair(crop, out, rng)
     if edge:
         crop, out = end_beyond(crop, out, matrix, edge)
+    if crop is not warped:
+        out[out[:, 2] > 0, 2] = PAINTED
     if how.crossed and rng.random() < how.crossed:
         crop, out = crossed(crop, out, rng)
     return spoil(crop, rng, how), out

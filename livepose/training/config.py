@@ -1,7 +1,7 @@
 """What a training run is: one JSON file that repeats it."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ class TrainConfig:
     teacher, teaching: a trained model of the same crops (as `init`), and the
     share of the targets of visible joints that is its heatmaps instead of the labels (distillation:
     Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
+    teach_painted: whether crops of drawn pictures, or with painted hair, edges or crushed shadows,
+    are taught too: a teacher that has not learnt from such would teach its mistakes.
+    drawn: the augmentation of drawn pictures if it is another; in JSON, what differs.
+    frozen: of ("norms", "stem"), what keeps the values that `init` gives it. For minutes of
+    learning: new statistics and a stem's first steps would cost more than they win.
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
     fewer channels and crops of another size, whose weights the run begins with; empty begins with
     random ones.
@@ -54,6 +59,9 @@ class TrainConfig:
     init: str = ""
     teacher: str = ""
     teaching: float = 0.5
+    teach_painted: bool = True
+    drawn: Augmentation | None = None
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -76,10 +84,19 @@ class TrainConfig:
             raise UsageError(f"teaching is {self.teaching}; give a share above 0, up to 1")
         if not all(isinstance(text, str) for text in (self.validate, self.init, self.teacher)):
             raise UsageError("validate, init and teacher are texts: a data set and models")
+        if type(self.teach_painted) is not bool:
+            raise UsageError(f"teach_painted is {self.teach_painted!r}; give true or false")
+        if not set(self.frozen) <= {"norms", "stem"}:
+            raise UsageError(f"frozen is {list(self.frozen)}; give norms, stem, both or nothing")
+        if self.frozen and not self.init:
+            raise UsageError("frozen parts need weights to begin with: give init")
         if self.task not in ("pose", "finder"):
             raise UsageError(f"task {self.task!r} is not pose or finder")
-        if self.task == "finder" and self.teacher:
-            raise UsageError("a finder is taught by labels alone: leave teacher out")
+        if self.task == "finder" and (self.teacher or self.drawn):
+            raise UsageError(
+                "a finder is taught by labels alone, and drawn pictures are augmented as others "
+                "are: leave teacher and drawn out"
+            )
         poses_only = any(spec.startswith(("behind:", "among:", "followed:")) for spec in self.data)
         if self.task == "finder" and poses_only:
             raise UsageError(
@@ -90,7 +107,9 @@ class TrainConfig:
         return asdict(self) | {
             "network": self.network.as_dict(),
             "augmentation": asdict(self.augmentation),
+            "drawn": None if self.drawn is None else asdict(self.drawn),
             "data": list(self.data),
+            "frozen": list(self.frozen),
         }
 
     @classmethod
@@ -105,12 +124,19 @@ class TrainConfig:
         if not listed or not all(isinstance(spec, str) for spec in specs):
             raise UsageError("data is a list of texts, a data set each")
         values["data"] = tuple(specs)
+        frozen = values.get("frozen", ())
+        if not isinstance(frozen, (list, tuple)) or not all(isinstance(f, str) for f in frozen):
+            raise UsageError("frozen is a list of texts")
+        values["frozen"] = tuple(frozen)
         try:
             if "network" in values:
                 network = HourglassConfig().as_dict() | values["network"]
                 values["network"] = HourglassConfig.from_dict(network)
             if "augmentation" in values:
                 values["augmentation"] = Augmentation(**values["augmentation"])
+            if values.get("drawn") is not None:
+                usual = values.get("augmentation", Augmentation())
+                values["drawn"] = replace(usual, **values["drawn"])
             return cls(**values)
         except (TypeError, ValueError) as e:
             raise UsageError(f"training settings: {e}") from e

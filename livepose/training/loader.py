@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from livepose.training.augment import Augmentation, Image, Joints, random_crop
+from livepose.training.augment import PAINTED, Augmentation, Image, Joints, random_crop
 from livepose.training.datasets import Person, Picture, PoseSet
+from livepose.training.readers_synthetic import DrawnImage
 
 CACHE_BYTES = 8 << 30
 """For one machine; each of several processes takes its part."""
@@ -71,8 +72,10 @@ Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 
 
 class BatchLoader:
-    """Iterates over (crops uint8 [B, S, S, 3] RGB, joints float32 [B, 16, 3] in crop pixels).
+    """Iterates over (crops uint8 [B, S, S, 3] RGB, joints float32 [B, 16, 3] in crop pixels), the
+    joints' states as `random_crop` gives them; all are `PAINTED` in drawn pictures.
 
+    drawn: the augmentation of drawn pictures, if it is another.
     forked: by processes instead of threads; pictures that are in the cache before are shared.
     """
 
@@ -87,9 +90,11 @@ class BatchLoader:
         workers: int = 2,
         ahead: int = 4,
         forked: bool = False,
+        drawn: Augmentation | None = None,
     ) -> None:
         self.mixture, self.batch, self.size = mixture, batch, size
         self.augmentation, self.seed, self.rank = augmentation, seed, rank
+        self.drawn = drawn or augmentation
         self.workers, self.ahead, self.forked = workers, ahead, forked
         self._everybody = boxes_by_picture(mixture.sets)
         self.cache = ImageCache(CACHE_BYTES // int(os.environ.get("WORLD_SIZE", "1")))
@@ -103,10 +108,15 @@ class BatchLoader:
         rng = np.random.default_rng((self.seed, self.rank, step, i))
         person = self.mixture.draw(rng)
         image = self.cache.load(person.image)
-        return random_crop(
-            *(image, person.joints, person.box_xyxy, self.size, rng, self.augmentation),
+        drawn = isinstance(person.image, DrawnImage)
+        how = self.drawn if drawn else self.augmentation
+        crop, joints = random_crop(
+            *(image, person.joints, person.box_xyxy, self.size, rng, how),
             everybody=self._everybody[person.image],
         )
+        if drawn:
+            joints[joints[:, 2] > 0, 2] = PAINTED
+        return crop, joints
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
         """The batches of steps first, first + 1, ... last - 1, in order."""

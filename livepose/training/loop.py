@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from livepose.errors import ModelError, OutputError, UsageError, first_line
 from livepose.model.checkpoint import load_checkpoint, save_checkpoint
-from livepose.model.from_onnx import open_network, restore_norms
+from livepose.model.from_onnx import norms_of, open_network, restore_norms
 from livepose.model.graph import PoseGraph, normalise
 from livepose.model.hourglass import StackedHourglass
 from livepose.model.widen import widen
@@ -23,7 +24,7 @@ from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
-from livepose.training.targets import heatmap_loss, make_targets, taught
+from livepose.training.targets import heatmap_loss, is_painted, make_targets, taught
 
 LENGTHS = 50
 """Gradients whose median length is the usual one for `TrainConfig.clip`: the last so many."""
@@ -57,6 +58,7 @@ class Trainer:
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = StackedHourglass(config.network).to(self.device).eval()
         self.average.load_state_dict(self.network.state_dict())
+        self._frozen_norms = self._freeze(config.frozen)
         self._pairs = floats_of(self.average), floats_of(self.network)
         self.optimizer = torch.optim.AdamW(
             decayed_groups(self.network, config.weight_decay), lr=config.lr, fused=True
@@ -117,6 +119,7 @@ class Trainer:
             rank=self.rank,
             workers=self.workers,
             forked=self.device.type == "cuda",
+            drawn=config.drawn,
         )
 
     def loss(self, answers: list[Tensor], labels: Tensor, x: Tensor) -> Tensor:
@@ -126,7 +129,8 @@ class Trainer:
         if self.teacher is not None:
             with torch.no_grad(), self._autocast():
                 said = self.teacher(x)[-1].float()
-            targets = taught(targets, said, self.config.teaching)
+            untaught = None if self.config.teach_painted else is_painted(labels)
+            targets = taught(targets, said, self.config.teaching, untaught)
         return heatmap_loss(answers, targets, weights, self.config.foreground)
 
     def validate(self, held_out: PoseSet, people: int | None) -> Scores:
@@ -153,6 +157,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
+        for norm in self._frozen_norms:
+            norm.eval()
         crops = crops.to(self.device, non_blocking=True)
         x = normalise(crops, self.config.network.mean).contiguous(memory_format=torch.channels_last)
         with self._autocast():
@@ -228,7 +234,7 @@ class Trainer:
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
         """Take over a trained model's weights; it may be narrower than this run's."""
         network = open_network(init)
-        if not init.endswith(".pt"):
+        if not (init.endswith(".pt") or "norms" in self.config.frozen):
             batches = range(-(-NORM_CROPS // self.config.batch))
             crops = np.concatenate([loader.make(step)[0] for step in batches])[:NORM_CROPS]
             x = normalise(torch.from_numpy(crops), self.config.network.mean)
@@ -238,6 +244,18 @@ class Trainer:
         except ValueError as e:
             raise UsageError(f"init {init}: is of another network than this run's ({e})") from e
         self.average.load_state_dict(self.network.state_dict())
+
+    def _freeze(self, parts: tuple[str, ...]) -> list[nn.BatchNorm2d]:
+        """Parameters of those parts are no longer learnt; the norms that keep their statistics."""
+        norms = {
+            name: norm
+            for name, norm in norms_of(self.network).items()
+            if "norms" in parts or ("stem" in parts and name.startswith("stem."))
+        }
+        stem = [self.network.stem] if "stem" in parts else []
+        for parameter in chain.from_iterable(m.parameters() for m in (*norms.values(), *stem)):
+            parameter.requires_grad_(False)
+        return list(norms.values())
 
     def _open_teacher(self, name: str) -> StackedHourglass:
         """The network that the heatmaps of `taught` come from."""
@@ -304,8 +322,9 @@ def load_mixture(specs: tuple[str, ...]) -> tuple[list[PoseSet], list[float]]:
 
 def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on convolution weights only, not on biases and norms."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    learning = [p for p in network.parameters() if p.requires_grad]
+    weights = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
     return [
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},

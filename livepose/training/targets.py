@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from livepose.model.graph import STRIDE, to_heatmap
+from livepose.training.augment import PAINTED
 
 SIGMA = 1.0
 """Heatmap cells, as in the paper."""
@@ -12,9 +13,9 @@ SIGMA = 1.0
 def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """joints float32 [N, K, 3] (x, y in crop pixels, state) -> targets, weights.
 
-    State 1: labelled; a Gaussian of height 1 at the exact sub-pixel place, or, when that is
-    outside the crop, an empty heatmap: "not in the picture" is learnt. State 0: not labelled,
-    no loss. State -1: known to be absent, an empty heatmap.
+    State 1, or `PAINTED`: labelled; a Gaussian of height 1 at the exact sub-pixel place, or, when
+    that is outside the crop, an empty heatmap: "not in the picture" is learnt. State 0: not
+    labelled, no loss. State -1: known to be absent, an empty heatmap.
     targets float32 [N, K, size/4, size/4]; weights float32 [N, K, 1, 1] in {0, 1}.
     """
     side = size // STRIDE
@@ -28,12 +29,20 @@ def make_targets(joints: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return targets, weights
 
 
-def taught(targets: Tensor, said: Tensor, share: float) -> Tensor:
+def taught(targets: Tensor, said: Tensor, share: float, untaught: Tensor | None = None) -> Tensor:
     """Targets of `make_targets` with that share of a teacher's heatmaps `said` in them, both
-    float32 [N, K, h, w]. Where a joint is not in the picture, the label alone counts.
+    float32 [N, K, h, w]. Where a joint is not in the picture, or is `untaught`, bool [N, K], the
+    label alone counts.
     """
     there = targets.amax(dim=(2, 3), keepdim=True) > 0
+    if untaught is not None:
+        there &= ~untaught[:, :, None, None]
     return torch.where(there, torch.lerp(targets, said.clamp(0, 1), share), targets)
+
+
+def is_painted(joints: Tensor) -> Tensor:
+    """Which joints [..., 3] are labelled in a crop that is partly painted, bool [...]."""
+    return joints[..., 2] == PAINTED
 
 
 def heatmap_loss(
