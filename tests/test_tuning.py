@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import livepose.training
 from livepose.cli import main
 from livepose.errors import UsageError
 from livepose.model.from_onnx import load_onnx, norms_of
 from livepose.models import find_model
 from livepose.training.augment import PAINTED, Augmentation
-from livepose.training.config import TrainConfig
+from livepose.training.config import TrainConfig, read_settings
 from livepose.training.loader import BatchLoader, Mixture
 from livepose.training.loop import Trainer, load_mixture
 from livepose.training.targets import taught
@@ -138,3 +139,11 @@ def test_settings_of_drawn_pictures_are_what_differs() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             TrainConfig.from_dict(values | more)
+
+
+RECIPES = Path(livepose.training.__file__).parent / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
+def test_recipes_can_be_read(path: Path) -> None:
+    TrainConfig.from_dict(read_settings(path))
