@@ -40,6 +40,15 @@ def unchanging(norm: nn.BatchNorm2d) -> dict[str, Tensor]:
     return {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones - norm.eps}
 
 
+def idle_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Those that change nothing: exporting folded them into the convolutions before them."""
+    return [
+        norm
+        for norm in norms_of(network).values()
+        if all(torch.equal(norm.state_dict()[k].cpu(), v) for k, v in unchanging(norm).items())
+    ]
+
+
 @torch.no_grad()
 def restore_norms(network: StackedHourglass, crops: Tensor) -> None:
     """Give each unchanging norm the mean and variance of what it gets from those crops, and the
@@ -47,8 +56,7 @@ def restore_norms(network: StackedHourglass, crops: Tensor) -> None:
 
     crops: float32 [N, 3, S, S], normalised as in `graph.normalise`.
     """
-    idle = [n for n in norms_of(network).values() if not torch.any(n.state_dict()["running_mean"])]
-    handles = [norm.register_forward_pre_hook(take_statistics) for norm in idle]
+    handles = [norm.register_forward_pre_hook(take_statistics) for norm in idle_norms(network)]
     network.eval()(crops)
     for handle in handles:
         handle.remove()

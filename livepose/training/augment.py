@@ -33,7 +33,8 @@ BEYOND_TOP, BEYOND_SIDE, KEPT = (0.02, 0.22), (0.1, 0.5), 6
 and how many labelled joints are left at least."""
 
 PAINTED = 2
-"""State of a labelled joint of a crop whose pixels are partly painted, see `random_crop`."""
+"""State of a labelled joint in a crop that is drawn, or painted over by the augmentation: a
+teacher that has seen photographs alone may be wrong about it."""
 
 UPPER = (7, 8, 9, 10, 11, 12, 13, 14, 15)
 LOWER = (0, 1, 2, 3, 4, 5, 6)

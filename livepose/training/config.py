@@ -30,11 +30,12 @@ class TrainConfig:
     teacher, teaching: a trained model of the same crops (as `init`), and the
     share of the targets of visible joints that is its heatmaps instead of the labels (distillation:
     Zhang, Zhu, Ye, "Fast Human Pose Estimation", CVPR 2019).
-    teach_painted: whether crops of drawn pictures, or with painted hair, edges or crushed shadows,
-    are taught too: a teacher that has not learnt from such would teach its mistakes.
+    teach_painted: whether the teacher speaks on drawn pictures and on crops with painted hair,
+    edges or crushed shadows too: one that has not learnt from such would teach its mistakes.
     drawn: the augmentation of drawn pictures if it is another; in JSON, what differs.
-    frozen: of ("norms", "stem"), what keeps the values that `init` gives it. For minutes of
-    learning: new statistics and a stem's first steps would cost more than they win.
+    frozen: what does not learn, of ("folded", "stem"): the norms that `init` has no more, because
+    exporting folded them into convolutions (otherwise they get the statistics of this run's crops),
+    and all before the first hourglass.
     init: a released model's name, an .onnx or a checkpoint .pt of the same layers, which may have
     fewer channels and crops of another size, whose weights the run begins with; empty begins with
     random ones.
@@ -86,8 +87,8 @@ class TrainConfig:
             raise UsageError("validate, init and teacher are texts: a data set and models")
         if type(self.teach_painted) is not bool:
             raise UsageError(f"teach_painted is {self.teach_painted!r}; give true or false")
-        if not set(self.frozen) <= {"norms", "stem"}:
-            raise UsageError(f"frozen is {list(self.frozen)}; give norms, stem, both or nothing")
+        if not set(self.frozen) <= {"folded", "stem"}:
+            raise UsageError(f"frozen is {list(self.frozen)}; give folded, stem, both or nothing")
         if self.frozen and not self.init:
             raise UsageError("frozen parts need weights to begin with: give init")
         if self.task not in ("pose", "finder"):

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from torch import Tensor, nn
 
 from livepose.errors import ModelError, OutputError, UsageError, first_line
 from livepose.model.checkpoint import load_checkpoint, save_checkpoint
-from livepose.model.from_onnx import norms_of, open_network, restore_norms
+from livepose.model.from_onnx import idle_norms, open_network, restore_norms
 from livepose.model.graph import PoseGraph, normalise
 from livepose.model.hourglass import StackedHourglass
 from livepose.model.widen import widen
+from livepose.training.augment import PAINTED
 from livepose.training.config import TrainConfig
 from livepose.training.datasets import PoseSet, load_set
 from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.loader import BatchLoader, Mixture
-from livepose.training.targets import heatmap_loss, is_painted, make_targets, taught
+from livepose.training.targets import heatmap_loss, make_targets, taught
 
 LENGTHS = 50
 """Gradients whose median length is the usual one for `TrainConfig.clip`: the last so many."""
@@ -58,7 +59,7 @@ class Trainer:
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = StackedHourglass(config.network).to(self.device).eval()
         self.average.load_state_dict(self.network.state_dict())
-        self._frozen_norms = self._freeze(config.frozen)
+        self._frozen: list[nn.Module] = []
         self._pairs = floats_of(self.average), floats_of(self.network)
         self.optimizer = torch.optim.AdamW(
             decayed_groups(self.network, config.weight_decay), lr=config.lr, fused=True
@@ -88,6 +89,7 @@ class Trainer:
         loader = self.loader(Mixture(sets, weights))
         if self.config.init and not self.step:
             self._begin_with(self.config.init, loader)
+        self._freeze()
         model = self._distributed()
         saved_s = time.monotonic()
         started_s, first = time.monotonic(), self.step
@@ -129,7 +131,7 @@ class Trainer:
         if self.teacher is not None:
             with torch.no_grad(), self._autocast():
                 said = self.teacher(x)[-1].float()
-            untaught = None if self.config.teach_painted else is_painted(labels)
+            untaught = None if self.config.teach_painted else labels[..., 2] == PAINTED
             targets = taught(targets, said, self.config.teaching, untaught)
         return heatmap_loss(answers, targets, weights, self.config.foreground)
 
@@ -157,8 +159,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         model.train()
-        for norm in self._frozen_norms:
-            norm.eval()
+        for module in self._frozen:
+            module.eval()
         crops = crops.to(self.device, non_blocking=True)
         x = normalise(crops, self.config.network.mean).contiguous(memory_format=torch.channels_last)
         with self._autocast():
@@ -226,6 +228,10 @@ class Trainer:
         self.network.load_state_dict(state["model"])
         self.average.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if idle_norms(self.network) and "folded" not in self.config.frozen:
+            raise UsageError(
+                f"{path}: its folded norms were frozen; go on so, or --init with it elsewhere"
+            )
         # The settings count, not those that the state was saved under.
         self.optimizer.param_groups[0]["weight_decay"] = self.config.weight_decay
         self.step = int(state["step"])
@@ -233,8 +239,10 @@ class Trainer:
 
     def _begin_with(self, init: str, loader: BatchLoader) -> None:
         """Take over a trained model's weights; it may be narrower than this run's."""
-        network = open_network(init)
-        if not (init.endswith(".pt") or "norms" in self.config.frozen):
+        network, own = open_network(init), self.config.network
+        if self.config.frozen and replace(network.config, size=own.size) != own:
+            raise UsageError(f"init {init}: frozen parts are of the same network: leave frozen out")
+        if "folded" not in self.config.frozen and idle_norms(network):
             batches = range(-(-NORM_CROPS // self.config.batch))
             crops = np.concatenate([loader.make(step)[0] for step in batches])[:NORM_CROPS]
             x = normalise(torch.from_numpy(crops), self.config.network.mean)
@@ -245,17 +253,13 @@ class Trainer:
             raise UsageError(f"init {init}: is of another network than this run's ({e})") from e
         self.average.load_state_dict(self.network.state_dict())
 
-    def _freeze(self, parts: tuple[str, ...]) -> list[nn.BatchNorm2d]:
-        """Parameters of those parts are no longer learnt; the norms that keep their statistics."""
-        norms = {
-            name: norm
-            for name, norm in norms_of(self.network).items()
-            if "norms" in parts or ("stem" in parts and name.startswith("stem."))
-        }
-        stem = [self.network.stem] if "stem" in parts else []
-        for parameter in chain.from_iterable(m.parameters() for m in (*norms.values(), *stem)):
-            parameter.requires_grad_(False)
-        return list(norms.values())
+    def _freeze(self) -> None:
+        """What does not learn, see `TrainConfig.frozen`, keeps its statistics too."""
+        stem, folded = (name in self.config.frozen for name in ("stem", "folded"))
+        self._frozen = [self.network.stem] if stem else []
+        self._frozen += idle_norms(self.network) if folded else []
+        for module in self._frozen:
+            module.requires_grad_(False)
 
     def _open_teacher(self, name: str) -> StackedHourglass:
         """The network that the heatmaps of `taught` come from."""
@@ -322,9 +326,8 @@ def load_mixture(specs: tuple[str, ...]) -> tuple[list[PoseSet], list[float]]:
 
 def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on convolution weights only, not on biases and norms."""
-    learning = [p for p in network.parameters() if p.requires_grad]
-    weights = [p for p in learning if p.ndim > 1]
-    others = [p for p in learning if p.ndim <= 1]
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
     return [
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},

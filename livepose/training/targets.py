@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from livepose.model.graph import STRIDE, to_heatmap
-from livepose.training.augment import PAINTED
 
 SIGMA = 1.0
 """Heatmap cells, as in the paper."""
@@ -38,11 +37,6 @@ def taught(targets: Tensor, said: Tensor, share: float, untaught: Tensor | None 
     if untaught is not None:
         there &= ~untaught[:, :, None, None]
     return torch.where(there, torch.lerp(targets, said.clamp(0, 1), share), targets)
-
-
-def is_painted(joints: Tensor) -> Tensor:
-    """Which joints [..., 3] are labelled in a crop that is partly painted, bool [...]."""
-    return joints[..., 2] == PAINTED
 
 
 def heatmap_loss(
