@@ -111,6 +111,7 @@ class PoseEstimator:
 
         People keep their ids, are followed by their last pose, and their joints are smoothed.
         Where more than 3 s pass between two frames, or the time goes back, everybody is new.
+        Who stands behind somebody is left out while it is in doubt whose the pose is.
         """
         check_frame(frame_bgr)
         self._go_over()
@@ -120,7 +121,9 @@ class PoseEstimator:
             lambda: self._find(frame_bgr, CERTAIN),
             partial(colours_of, frame_bgr),
         )
-        return self._smoother(poses, time_s) if self._smoother else poses
+        if self._smoother:
+            poses = self._smoother(poses, time_s)
+        return [pose for pose in poses if pose.id not in self._tracker.doubted]
 
     def build_in_background(self, say: Callable[[str], None]) -> None:
         """Where TensorRT lacks only its engine, let another process build it. Once it is there,

@@ -106,6 +106,9 @@ TWIN = 0.8
 SURER = 0.02
 """Of two people, one before the other, whose score is so much better is the one before."""
 
+GUESSED = 4
+"""Frames in which somebody who is first seen behind somebody is doubted."""
+
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
 
@@ -194,6 +197,11 @@ class Tracker:
         elif last_s is not None:
             self._ticks = (time_s - last_s) / TICK_S
 
+    @property
+    def doubted(self) -> set[int]:
+        """Ids of those whose poses of the last `step` are better not shown: see `Track`."""
+        return {track.id for track in self._tracks if track.doubted}
+
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
         """The people of one frame, each with its id: one call of `look`, another where somebody
         has just gone behind somebody or may be there unknown, and now and then one of `find`.
@@ -252,7 +260,7 @@ class Tracker:
         for pose, worn in strangers:
             if self._make_room():
                 kept.append(self._start(pose, worn))
-                self._tracks[-1].hidden = True
+                self._tracks[-1].hidden, self._tracks[-1].doubted = True, GUESSED
         return kept
 
     def _surrounded(self, track: Track, others: Sequence[Track]) -> Among | None:

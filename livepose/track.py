@@ -59,6 +59,13 @@ THERE = 0.3
 ABSENT = 0.15
 """Added to the cost of a pose for who was missed or behind somebody: those in sight keep theirs."""
 
+JUMP = 0.05
+"""Body sizes a tick from where somebody behind others was expected: the pose may be somebody else's
+or torn between two, and is doubted,"""
+
+DOUBTED = 3
+"""and so are those of the frames after it, so many in all."""
+
 STILL = 0.03
 """Body sizes that the next box must differ by: a crop that moves with every noise in the pose
 makes more of it, and of two answers now one and now the other."""
@@ -131,8 +138,9 @@ class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected, by `go_on` in
     the next frame, `scores` are of their last pose; `speed` in pixels a tick; `seen` counts
     frames with them, `missed` frames in a row without, `waited` those since somebody else was last
-    in that place, before them; `hidden` says whether somebody is, seen or not; `ticks` since
-    the frame before; the next box comes from `place`, where that is more than `slack` pixels away.
+    in that place, before them; `hidden` says whether somebody is, seen or not; in so many more frames
+    with them as `doubted` says their pose may be another's; `ticks` since the frame before; the next
+    box comes from `place`, where that is more than `slack` pixels away.
     """
 
     id: int
@@ -145,6 +153,7 @@ class Track:
     missed: int = 0
     waited: int = 0
     hidden: bool = False
+    doubted: int = 0
     ticks: float = 1.0
     place: Boxes | None = None
     slack: float = 0.0
@@ -219,6 +228,7 @@ class Track:
         self.joints_xy, self.scores = pose.joints_xy, pose.scores
         self.speed = np.zeros(2, np.float32)
         self.seen, self.missed, self.waited, self.hidden = self.seen + 1, 0, 0, False
+        self.doubted = 0
 
     def take(self, pose: Pose, box: Boxes, hidden: bool = False) -> None:
         """The person was seen: correct the expectation.
@@ -227,7 +237,11 @@ class Track:
         does not say how large they are.
         """
         seen = pose.scores >= SEEN
-        moved = (pose.joints_xy - self.joints_xy)[seen].mean(axis=0)
+        moves = (pose.joints_xy - self.joints_xy)[seen]
+        moved = moves.mean(axis=0)
+        self.doubted = max(self.doubted - 1, 0) if hidden else 0
+        if hidden and self.missed <= MOMENT and self._jumps(moves):
+            self.doubted = max(self.doubted, DOUBTED)
         turns = TURNS_HIDDEN if hidden else TURNS
         turns *= min(self.ticks, 1) / max(self.ticks, 1)
         speed = self.speed + np.float32(turns) * moved
@@ -240,6 +254,11 @@ class Track:
         else:
             self.place, self.slack = steadied(self.box, box), STILL * size_of(box)
         self.joints_xy, self.scores = pose.joints_xy, pose.scores
+
+    def _jumps(self, moves: npt.NDArray[np.float32]) -> bool:
+        """Whether joints that went so far from where they were expected, [N, 2], are too far."""
+        ticks = min(max(self.ticks, 1.0), LONGEST)
+        return float(np.median(np.hypot(*moves.T))) > JUMP * ticks * size_of(self.box)
 
     def miss(self, others: Sequence[Boxes]) -> None:
         """The person was not seen: they go on slower and slower. `others`: boxes of who was."""
