@@ -138,9 +138,9 @@ class Track:
     """One followed person. `box` and `joints_xy` are where the person is expected, by `go_on` in
     the next frame, `scores` are of their last pose; `speed` in pixels a tick; `seen` counts
     frames with them, `missed` frames in a row without, `waited` those since somebody else was last
-    in that place, before them; `hidden` says whether somebody is, seen or not; in so many more frames
-    with them as `doubted` says their pose may be another's; `ticks` since the frame before; the next
-    box comes from `place`, where that is more than `slack` pixels away.
+    in that place, before them; `hidden` says whether somebody is, seen or not; in `doubted` frames
+    with them, this one counted, the pose may be another's; `ticks` since the frame before; the
+    next box comes from `place`, where that is more than `slack` pixels away.
     """
 
     id: int
