@@ -106,8 +106,8 @@ TWIN = 0.8
 SURER = 0.02
 """Of two people, one before the other, whose score is so much better is the one before."""
 
-GUESSED = 4
-"""Frames in which somebody who is first seen behind somebody is doubted."""
+DOUBTED_NEW = 4
+"""Frames in which somebody who is first seen behind somebody is doubted, unless in full view."""
 
 SUSPECTED_EVERY = 12
 """Behind each of several people somebody new is looked for at every so many frames."""
@@ -199,7 +199,9 @@ class Tracker:
 
     @property
     def doubted(self) -> set[int]:
-        """Ids of those whose poses of the last `step` are better not shown: see `Track`."""
+        """Ids of those whose poses of the last `step`, if there are any, are better not shown: they
+        stand behind somebody, and `Track.doubted` counts.
+        """
         return {track.id for track in self._tracks if track.doubted}
 
     def step(self, look: Look, find: Find, wear: Wear) -> list[Pose]:
@@ -260,7 +262,7 @@ class Tracker:
         for pose, worn in strangers:
             if self._make_room():
                 kept.append(self._start(pose, worn))
-                self._tracks[-1].hidden, self._tracks[-1].doubted = True, GUESSED
+                self._tracks[-1].hidden, self._tracks[-1].doubted = True, DOUBTED_NEW
         return kept
 
     def _surrounded(self, track: Track, others: Sequence[Track]) -> Among | None:

@@ -59,12 +59,12 @@ THERE = 0.3
 ABSENT = 0.15
 """Added to the cost of a pose for who was missed or behind somebody: those in sight keep theirs."""
 
-JUMP = 0.05
-"""Body sizes a tick from where somebody behind others was expected: the pose may be somebody else's
-or torn between two, and is doubted,"""
+LEAP = 0.05
+"""Body sizes a tick from where somebody behind others was expected, from which their pose is doubted:
+it may be somebody else's, or torn between two."""
 
 DOUBTED = 3
-"""and so are those of the frames after it, so many in all."""
+"""Frames with somebody behind others in which their pose is doubted, from a leap on."""
 
 STILL = 0.03
 """Body sizes that the next box must differ by: a crop that moves with every noise in the pose
@@ -240,8 +240,8 @@ class Track:
         moves = (pose.joints_xy - self.joints_xy)[seen]
         moved = moves.mean(axis=0)
         self.doubted = max(self.doubted - 1, 0) if hidden else 0
-        if hidden and self.missed <= MOMENT and self._jumps(moves):
-            self.doubted = max(self.doubted, DOUBTED)
+        if hidden and self.missed <= MOMENT and self._leaps(moves):
+            self.doubted = DOUBTED
         turns = TURNS_HIDDEN if hidden else TURNS
         turns *= min(self.ticks, 1) / max(self.ticks, 1)
         speed = self.speed + np.float32(turns) * moved
@@ -255,10 +255,12 @@ class Track:
             self.place, self.slack = steadied(self.box, box), STILL * size_of(box)
         self.joints_xy, self.scores = pose.joints_xy, pose.scores
 
-    def _jumps(self, moves: npt.NDArray[np.float32]) -> bool:
-        """Whether joints that went so far from where they were expected, [N, 2], are too far."""
-        ticks = min(max(self.ticks, 1.0), LONGEST)
-        return float(np.median(np.hypot(*moves.T))) > JUMP * ticks * size_of(self.box)
+    def _leaps(self, moves: npt.NDArray[np.float32]) -> bool:
+        """Whether joints that went so far from where they were expected, [N, 2], are too far. After
+        a long pause anybody may be elsewhere.
+        """
+        far = LEAP * max(self.ticks, 1.0) * size_of(self.box)
+        return self.ticks <= LONGEST and float(np.median(np.hypot(*moves.T))) > far
 
     def miss(self, others: Sequence[Boxes]) -> None:
         """The person was not seen: they go on slower and slower. `others`: boxes of who was."""

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from livepose import PoseEstimator
-from livepose.people import GUESSED, Tracker
+from livepose.people import DOUBTED_NEW, Tracker
 from livepose.pose import Pose
 from livepose.synthetic import SyntheticScene
-from livepose.track import DOUBTED, JUMP, LONGEST, MOMENT, Boxes, Track, box_around, size_of
+from livepose.track import DOUBTED, LEAP, LONGEST, MOMENT, Boxes, Track, box_around, size_of
 from tests.people_world import GREY, SHAPE, Near, Without, World, in_grey
 
 
@@ -33,7 +33,7 @@ def box(of: Pose) -> np.ndarray:
     return around
 
 
-STEP_PX = JUMP * size_of(box(pose(200)))
+STEP_PX = LEAP * size_of(box(pose(200)))
 
 
 def step(track: Track, x: float, hidden: bool = True, ticks: float = 1.0) -> bool:
@@ -70,12 +70,19 @@ def test_in_full_view_everything_is_shown() -> None:
     assert step(track, 200 + 3 * STEP_PX, hidden=False)
 
 
-@pytest.mark.parametrize("ticks", [0.5, 1.0, 2.0, LONGEST, 10.0])
+@pytest.mark.parametrize("ticks", [0.5, 1.0, 2.0, LONGEST])
 def test_in_more_time_more_is_expected(ticks: float) -> None:
-    """Up to a point: in a long pause anything may have happened to the pose as well."""
-    most = min(max(ticks, 1.0), LONGEST) * STEP_PX
+    most = max(ticks, 1.0) * STEP_PX
     assert step(standing(), 200 + 0.9 * most, ticks=ticks)
     assert not step(standing(), 200 + 1.1 * most, ticks=ticks)
+
+
+@pytest.mark.parametrize("fps", [1.0, 3.0, 5.0, 9.0, 11.0, 15.0, 30.0, 60.0])
+def test_who_walks_by_behind_somebody_is_shown_at_any_rate(fps: float) -> None:
+    """At half a body size a second, for three seconds."""
+    track = standing()
+    shown = [step(track, 200 + 10 * STEP_PX * k / fps, ticks=30 / fps) for k in range(int(3 * fps))]
+    assert sum(shown) >= 0.8 * len(shown)
 
 
 @pytest.mark.parametrize(("missed", "shown"), [(MOMENT, False), (MOMENT + 1, True)])
@@ -117,22 +124,31 @@ def test_who_is_first_seen_behind_somebody_is_doubted_for_some_frames() -> None:
         return world.look(boxes, without, among, shown)
 
     doubted = []
-    for _ in range(GUESSED + 2):
+    for _ in range(DOUBTED_NEW + 2):
         poses = tracker.step(covered, lambda: np.zeros((0, 4), np.float32), in_grey)
         assert [p.id for p in poses] == [1, 2, 3]
         doubted.append(tracker.doubted)
-    assert doubted == [{3}] * GUESSED + [set()] * 2
+    assert doubted == [{3}] * DOUBTED_NEW + [set()] * 2
 
 
+def test_who_comes_in_anew_is_not_doubted() -> None:
+    """Who was before them has gone, and more of them is seen."""
+    track = standing()
+    assert not step(track, 200 + 2 * STEP_PX)
+    track.begin_anew(pose(200), box(pose(200)), GREY)
+    assert not track.doubted
+
+
+@pytest.mark.parametrize("smooth", [True, False])
 def test_a_doubted_pose_is_left_out_and_smoothed_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+    smooth: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When it comes back it is where it would have been."""
     scene = SyntheticScene((320, 240), people=2, seed=3)
     frames = [scene.render(k / 30)[0] for k in range(6)]
     answers = []
     for doubt in (set(), {2}):
-        with PoseEstimator("small", engine="onnx", device="cpu") as estimator:
+        with PoseEstimator("small", engine="onnx", device="cpu", smooth=smooth) as estimator:
             for k, frame in enumerate(frames):
                 now = doubt if k in (3, 4) else set()
                 monkeypatch.setattr(Tracker, "doubted", property(lambda _, now=now: now))
