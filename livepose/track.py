@@ -60,8 +60,8 @@ ABSENT = 0.15
 """Added to the cost of a pose for who was missed or behind somebody: those in sight keep theirs."""
 
 LEAP = 0.05
-"""Body sizes a tick from where somebody behind others was expected, from which their pose is doubted:
-it may be somebody else's, or torn between two."""
+"""Body sizes a tick from where somebody behind others was expected, from which a pose of theirs is
+doubted: it may be somebody else's, or torn between two."""
 
 DOUBTED = 3
 """Frames with somebody behind others in which their pose is doubted, from a leap on."""
