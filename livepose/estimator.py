@@ -124,7 +124,8 @@ class PoseEstimator:
         )
         if self._smoother:
             poses = self._smoother(poses, time_s)
-        return [pose for pose in poses if pose.id not in self._tracker.doubted]
+        doubted = self._tracker.doubted
+        return [pose for pose in poses if pose.id not in doubted]
 
     def build_in_background(self, say: Callable[[str], None]) -> None:
         """Where TensorRT lacks only its engine, let another process build it. Once it is there,
