@@ -4,7 +4,6 @@ import json
 import os
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,7 +59,7 @@ def test_a_null_engine_of_5_ms_is_measured_within_0_3_ms(null: Contender) -> Non
         assert row.samples.ms.min() >= 5
         return abs(row.as_dict()["p50_ms"] - 5) < 0.3
 
-    assert until_true(partial(check))
+    assert until_true(check)
 
 
 def test_percentiles_are_numpys_on_all_samples() -> None:
@@ -86,7 +85,7 @@ def test_a_source_paced_at_10_fps_reads_10_fps() -> None:
         assert row.samples.ms.min() >= 5
         return abs(row.samples.per_s - 10) < 0.1
 
-    assert until_true(partial(check), tries=2)
+    assert until_true(check, tries=2)
 
 
 def test_paced_runs_begin_on_the_beat_and_the_wait_is_not_counted() -> None:

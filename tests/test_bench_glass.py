@@ -55,7 +55,7 @@ def test_a_glass_loop_of_known_delay_is_measured_within_a_frame() -> None:
             and abs(float(np.median(glass.outside_ms)) - delay_s * 1e3) < 1e3 / fps
         )
 
-    assert until_true(partial(check), tries=2)
+    assert until_true(check, tries=2)
 
 
 def test_a_camera_that_looks_elsewhere_is_told() -> None:
