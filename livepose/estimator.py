@@ -11,9 +11,9 @@ import numpy.typing as npt
 from livepose import crops
 from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
-from livepose.finder import CERTAIN, Finder
+from livepose.finder import CERTAIN, SAME, SURE, SURELY_SAME, Finder
 from livepose.models import FINDER, Model, find_model
-from livepose.people import Among, Tracker, search
+from livepose.people import Among, Tracker, search_closely
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
@@ -34,7 +34,10 @@ class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
 
     def find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float | None = None
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        least: float = SURE,
+        same: float = SAME,
     ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] -> boxes float32 [N, 4] in its pixels, best first."""
         ...
@@ -94,15 +97,15 @@ class PoseEstimator:
         """The people of one frame, uint8 [H, W, 3]; remembers nothing.
 
         With boxes, float32 [N, 4] in pixels and tight around each person, exactly one pose per
-        box, in order, with id 0. Without, the people are looked for.
+        box, in order, with id 0. Without, the people are looked for; of two who share a box, both.
         """
         check_frame(frame_bgr)
         self._go_over()
         if boxes_xyxy is not None:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
-        return search(
+        return search_closely(
             partial(self._look, frame_bgr),
-            lambda: self._find(frame_bgr),
+            lambda: self._find(frame_bgr, same=SURELY_SAME),
             self.max_people,
         )
 
@@ -178,12 +181,15 @@ class PoseEstimator:
         self.close()
 
     def _find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float | None = None
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        least: float = SURE,
+        same: float = SAME,
     ) -> npt.NDArray[np.float32]:
         """Boxes float32 [N, 4] of the people of a frame; the finder is opened when first asked."""
         if self._finder is None:
             self._finder = open_finder(*self._asked)
-        return self._finder.find(frame_bgr, least)
+        return self._finder.find(frame_bgr, least, same)
 
     def _look(
         self,

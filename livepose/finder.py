@@ -19,7 +19,10 @@ CERTAIN = 0.5
 the next frames, and furniture that is taken for a person stays."""
 
 SAME = 0.55
-"""Two boxes that share this much (IoU) are one person's."""
+"""Two boxes that share this much (IoU) are one person's,"""
+
+SURELY_SAME = 0.75
+"""mostly: when they share less than this, two people may stand close together."""
 
 
 class Finder:
@@ -29,17 +32,22 @@ class Finder:
         self._engine, self._size = engine, size
 
     def find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float | None = None
+        self,
+        frame_bgr: npt.NDArray[np.uint8],
+        least: float = SURE,
+        same: float = SAME,
     ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] BGR -> boxes float32 [N, 4] in its pixels, best first, tight
-        around what is seen of each person; N is 0 to 16. least: score of a box, or `SURE`.
+        around what is seen of each person; N is 0 to 16. least: score of a box.
+        same: of two boxes that share so much (IoU) the better one is left.
         """
         picture, scale, (left, top) = letterbox(frame_bgr, self._size)
         answer = self._engine.run(picture[None])[0]
-        boxes = answer[answer[:, 4] >= (SURE if least is None else least), :4]
+        boxes = answer[answer[:, 4] >= least, :4]
         boxes = (boxes + 0.5 - (left, top, left, top)) / scale - 0.5
         height, width = frame_bgr.shape[:2]
-        return distinct(np.clip(boxes, 0, (width, height, width, height)).astype(np.float32))
+        boxes = np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
+        return distinct(boxes, same)
 
     def close(self) -> None:
         """Free the engine. Safe to call twice."""
@@ -62,11 +70,11 @@ def letterbox(
     return out, scale, (left, top)
 
 
-def distinct(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Boxes float32 [N, 4], best first, without those that lie on a better one."""
+def distinct(boxes: npt.NDArray[np.float32], same: float = SAME) -> npt.NDArray[np.float32]:
+    """Boxes float32 [N, 4], best first, without those that share so much with a better one."""
     kept: list[npt.NDArray[np.float32]] = []
     for box in boxes:
-        if all(iou(box, other) < SAME for other in kept):
+        if all(iou(box, other) < same for other in kept):
             kept.append(box)
     return np.stack(kept) if kept else np.zeros((0, 4), np.float32)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from livepose.clothes import Colours, blend
+from livepose.finder import distinct as distinct_boxes
 from livepose.finder import iou
 from livepose.pose import Pose
 from livepose.track import (
@@ -164,6 +165,22 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
     poses = distinct(look(boxes), GLIMPSED, max_people)
     closer = [box for pose in poses if (box := box_around(pose)) is not None]
     return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
+
+
+def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:
+    """As `search`, and after them who is seen with them crossed out, in boxes that are nobody's
+    of them; `find` may give several boxes of one person, some of which are of who is beside them.
+    """
+    boxes = find()
+    bodies = search(look, lambda: distinct_boxes(boxes), max_people)
+    shown = [box for pose in bodies if (box := box_around(pose)) is not None]
+    free = [
+        box for box in unknown(boxes, shown) if any(overlap(box, other) > BEHIND for other in shown)
+    ][: max_people - len(bodies)]
+    if not free:
+        return bodies
+    beside = distinct(look(np.stack(free), [bodies] * len(free)), SURELY, len(free))
+    return bodies + [p for p in beside if all(alike(p, body) < BESIDE for body in bodies)]
 
 
 LONGEST_GAP_S = 3.0

@@ -8,7 +8,7 @@ import pytest
 from livepose import PoseEstimator
 from livepose.errors import ModelError
 from livepose.estimator import open_finder
-from livepose.finder import SAME, Finder, distinct, iou, letterbox
+from livepose.finder import SAME, SURELY_SAME, Finder, distinct, iou, letterbox
 from livepose.models import find_model
 from livepose.runtime.base import EngineInfo
 from livepose.synthetic import SyntheticScene
@@ -210,6 +210,18 @@ def test_a_person_gets_one_box_the_best() -> None:
     assert iou(boxes[0], boxes[1]) > SAME > iou(boxes[0], boxes[2])
     assert np.array_equal(distinct(boxes), boxes[[0, 2]])
     assert distinct(np.zeros((0, 4), np.float32)).shape == (0, 4)
+
+
+def test_two_boxes_stay_unless_they_share_so_much_that_they_are_surely_one_persons() -> None:
+    told = np.zeros((16, 5), np.float32)
+    told[0] = (20, 20, 60, 120, 0.9)
+    told[1] = (30, 20, 70, 120, 0.8)  # shares 0.6
+    told[2] = (24, 20, 64, 120, 0.7)  # 0.82
+    finder, black = Finder(Told(told), 160), np.zeros((160, 160, 3), np.uint8)
+    boxes = finder.find(black, same=SURELY_SAME)
+    assert SAME < iou(boxes[0], boxes[1]) < SURELY_SAME < iou(told[0, :4], told[2, :4])
+    assert np.allclose(boxes, told[:2, :4], atol=1)
+    assert np.allclose(finder.find(black), told[:1, :4], atol=1)
 
 
 def test_scores_count_people_and_boxes() -> None:

@@ -1,0 +1,88 @@
+"""Who is in one picture, and who stands beside them in a box that looks like theirs."""
+
+import numpy as np
+import pytest
+
+from livepose import PoseEstimator
+from livepose.finder import distinct
+from livepose.people import search, search_closely
+from livepose.pose import Pose
+from livepose.synthetic import SyntheticScene
+from livepose.track import Boxes
+from tests.people_world import SHAPE, Near, Without, World
+
+
+def places(poses: list[Pose]) -> list[tuple[float, float]]:
+    return [
+        (round(float(x)), round(float(y))) for x, y in (p.joints_xy[0] - SHAPE[0] for p in poses)
+    ]
+
+
+FRONT, BEHIND, FAR = (200.0, 150.0), (224.0, 150.0), (480.0, 150.0)
+
+
+class Pair(World):
+    """Who is in front is seen in the boxes of both; only without them the other."""
+
+    def __call__(self, boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return self.look(boxes, without, among, [p for p in self.people if p != BEHIND])
+
+
+def test_two_boxes_that_share_much_may_be_of_two_people() -> None:
+    world = Pair([FRONT, BEHIND, FAR])
+    assert len(distinct(world.find())) == 2
+    poses = search_closely(world, world.find, 8)
+    assert sorted(places(poses[:2])) == [FRONT, FAR] and places(poses[2:]) == [BEHIND]
+    assert world.looks == [2, 2, 1]
+    world.looks.clear()
+    assert sorted(places(search(world, lambda: distinct(world.find()), 8))) == [FRONT, FAR]
+    assert world.looks == [2, 2]
+
+
+def test_nobody_is_looked_for_beyond_the_limit() -> None:
+    world = Pair([FRONT, BEHIND, FAR])
+    assert len(search_closely(world, world.find, 2)) == 2
+    assert world.looks == [2, 2]
+
+
+def test_the_second_box_of_one_person_is_nobody() -> None:
+    """The network answers nobody there once that person is crossed out, or the same again."""
+    world = World([FRONT])
+    twice = np.concatenate((world.find(), world.find() + 15))
+    assert places(search_closely(world, lambda: twice, 8)) == [FRONT]
+    assert world.looks == [1, 1, 1]
+
+    def again(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return [world.pose(box) for box in boxes]
+
+    assert places(search_closely(again, lambda: twice, 8)) == [FRONT]
+
+
+def test_a_box_beside_nobody_is_not_looked_at_again() -> None:
+    """What the first look refused is not asked about with others crossed out."""
+    world = World([FRONT])
+    wrong = np.array([[500, 10, 560, 80]], np.float32)
+    found = np.concatenate((world.find(), wrong))
+    assert places(search_closely(world, lambda: found, 8)) == [FRONT]
+    assert world.looks == [2, 1]
+
+
+def test_nobody_in_the_picture_is_asked_about_once_at_most() -> None:
+    world = World([])
+    assert search_closely(world, world.find, 8) == []
+    assert world.looks == []
+    wrong = np.array([[500, 10, 560, 80], [510, 10, 570, 80]], np.float32)
+    assert search_closely(world, lambda: wrong, 8) == []
+    assert len(world.looks) <= 2
+
+
+@pytest.mark.parametrize("seed", [6, 47, 50])
+def test_drawn_people_who_pass_each_other_are_found(seed: int) -> None:
+    """Of two who overlap the finder's best box holds one, and the network answers but one."""
+    pytest.importorskip("onnxruntime")
+    scene = SyntheticScene((640, 480), people=4, seed=seed)
+    image, joints, _ = scene.render_crowd(5 + 7.0 * seed)
+    with PoseEstimator("small", engine="onnx") as estimator:
+        poses = estimator.estimate(image)
+    ways = [[np.hypot(*(pose.joints_xy - xy).T) for pose in poses] for xy in joints[..., :2]]
+    assert [min(float(np.median(way)) for way in each) < 20 for each in ways].count(True) >= 3
