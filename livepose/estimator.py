@@ -11,7 +11,7 @@ import numpy.typing as npt
 from livepose import crops
 from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
-from livepose.finder import CERTAIN, SAME, SURE, SURELY_SAME, Finder
+from livepose.finder import CERTAIN, SAME, SURE, Finder
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Among, Tracker, search_closely
 from livepose.pose import Pose
@@ -97,7 +97,8 @@ class PoseEstimator:
         """The people of one frame, uint8 [H, W, 3]; remembers nothing.
 
         With boxes, float32 [N, 4] in pixels and tight around each person, exactly one pose per
-        box, in order, with id 0. Without, the people are looked for; of two who share a box, both.
+        box, in order, with id 0. Without, the people are looked for; where two share a box, the
+        second is looked for with the first crossed out.
         """
         check_frame(frame_bgr)
         self._go_over()
@@ -105,7 +106,7 @@ class PoseEstimator:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
         return search_closely(
             partial(self._look, frame_bgr),
-            lambda: self._find(frame_bgr, same=SURELY_SAME),
+            lambda: self._find(frame_bgr, same=1.0),
             self.max_people,
         )
 

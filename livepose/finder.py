@@ -19,10 +19,11 @@ CERTAIN = 0.5
 the next frames, and furniture that is taken for a person stays."""
 
 SAME = 0.55
-"""Two boxes that share this much (IoU) are one person's,"""
+"""Two boxes that share this much (IoU) are taken for one person's."""
 
 SURELY_SAME = 0.75
-"""mostly: when they share less than this, two people may stand close together."""
+"""The same in single pictures, where between `SAME` and this the second box may be of somebody
+close beside: it is looked at with the first person crossed out."""
 
 
 class Finder:
@@ -39,7 +40,7 @@ class Finder:
     ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] BGR -> boxes float32 [N, 4] in its pixels, best first, tight
         around what is seen of each person; N is 0 to 16. least: score of a box.
-        same: of two boxes that share so much (IoU) the better one is left.
+        same: of boxes that share at least so much (IoU) only the best is kept.
         """
         picture, scale, (left, top) = letterbox(frame_bgr, self._size)
         answer = self._engine.run(picture[None])[0]

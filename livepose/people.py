@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from livepose.clothes import Colours, blend
+from livepose.finder import SURELY_SAME, iou
 from livepose.finder import distinct as distinct_boxes
-from livepose.finder import iou
 from livepose.pose import Pose
 from livepose.track import (
     BEHIND,
@@ -168,19 +168,26 @@ def search(look: Look, find: Find, max_people: int) -> list[Pose]:
 
 
 def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:
-    """As `search`, and after them who is seen with them crossed out, in boxes that are nobody's
-    of them; `find` may give several boxes of one person, some of which are of who is beside them.
+    """As `search`; then the boxes left over that overlap somebody found are looked at with all of
+    those crossed out, and who is seen there is added, last. `find` may give several boxes of one
+    person.
     """
-    boxes = find()
-    bodies = search(look, lambda: distinct_boxes(boxes), max_people)
+    found = find()
+    bodies = search(look, lambda: distinct_boxes(found), max_people)
     shown = [box for pose in bodies if (box := box_around(pose)) is not None]
     free = [
-        box for box in unknown(boxes, shown) if any(overlap(box, other) > BEHIND for other in shown)
-    ][: max_people - len(bodies)]
-    if not free:
+        box
+        for box in unknown(distinct_boxes(found, SURELY_SAME), shown)
+        if any(overlap(box, other) > BEHIND for other in shown)
+    ]
+    if not free or len(bodies) == max_people:
         return bodies
-    beside = distinct(look(np.stack(free), [bodies] * len(free)), SURELY, len(free))
-    return bodies + [p for p in beside if all(alike(p, body) < BESIDE for body in bodies)]
+    beside = [
+        pose
+        for pose in look(np.stack(free), [bodies] * len(free))
+        if all(alike(pose, body) < BESIDE for body in bodies)
+    ]
+    return bodies + distinct(beside, SURELY, max_people - len(bodies))
 
 
 LONGEST_GAP_S = 3.0
