@@ -11,7 +11,7 @@ import numpy.typing as npt
 from livepose import crops
 from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
-from livepose.finder import CERTAIN, SAME, SURE, Finder
+from livepose.finder import CERTAIN, SURE, Finder, distinct
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Among, Tracker, search_closely
 from livepose.pose import Pose
@@ -34,10 +34,7 @@ class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
 
     def find(
-        self,
-        frame_bgr: npt.NDArray[np.uint8],
-        least: float = SURE,
-        same: float = SAME,
+        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
     ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] -> boxes float32 [N, 4] in its pixels, best first."""
         ...
@@ -106,7 +103,7 @@ class PoseEstimator:
             return self._look(frame_bgr, check_boxes(boxes_xyxy))
         return search_closely(
             partial(self._look, frame_bgr),
-            lambda: self._find(frame_bgr, same=1.0),
+            lambda: self._find(frame_bgr),
             self.max_people,
         )
 
@@ -123,7 +120,7 @@ class PoseEstimator:
         self._tracker.at(time_s)
         poses = self._tracker.step(
             partial(self._look, frame_bgr),
-            lambda: self._find(frame_bgr, CERTAIN),
+            lambda: distinct(self._find(frame_bgr, CERTAIN)),
             partial(colours_of, frame_bgr),
         )
         if self._smoother:
@@ -182,15 +179,12 @@ class PoseEstimator:
         self.close()
 
     def _find(
-        self,
-        frame_bgr: npt.NDArray[np.uint8],
-        least: float = SURE,
-        same: float = SAME,
+        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
     ) -> npt.NDArray[np.float32]:
         """Boxes float32 [N, 4] of the people of a frame; the finder is opened when first asked."""
         if self._finder is None:
             self._finder = open_finder(*self._asked)
-        return self._finder.find(frame_bgr, least, same)
+        return self._finder.find(frame_bgr, least)
 
     def _look(
         self,

@@ -33,22 +33,18 @@ class Finder:
         self._engine, self._size = engine, size
 
     def find(
-        self,
-        frame_bgr: npt.NDArray[np.uint8],
-        least: float = SURE,
-        same: float = SAME,
+        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
     ) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] BGR -> boxes float32 [N, 4] in its pixels, best first, tight
         around what is seen of each person; N is 0 to 16. least: score of a box.
-        same: of boxes that share at least so much (IoU) only the best is kept.
+        One person may have several, see `distinct`.
         """
         picture, scale, (left, top) = letterbox(frame_bgr, self._size)
         answer = self._engine.run(picture[None])[0]
         boxes = answer[answer[:, 4] >= least, :4]
         boxes = (boxes + 0.5 - (left, top, left, top)) / scale - 0.5
         height, width = frame_bgr.shape[:2]
-        boxes = np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
-        return distinct(boxes, same)
+        return np.asarray(np.clip(boxes, 0, (width, height, width, height)), np.float32)
 
     def close(self) -> None:
         """Free the engine. Safe to call twice."""

@@ -217,11 +217,11 @@ def test_two_boxes_stay_unless_they_share_so_much_that_they_are_surely_one_perso
     told[0] = (20, 20, 60, 120, 0.9)
     told[1] = (30, 20, 70, 120, 0.8)  # shares 0.6
     told[2] = (24, 20, 64, 120, 0.7)  # 0.82
-    finder, black = Finder(Told(told), 160), np.zeros((160, 160, 3), np.uint8)
-    boxes = finder.find(black, same=SURELY_SAME)
+    found = Finder(Told(told), 160).find(np.zeros((160, 160, 3), np.uint8))
+    boxes = distinct(found, SURELY_SAME)
     assert SAME < iou(boxes[0], boxes[1]) < SURELY_SAME < iou(told[0, :4], told[2, :4])
     assert np.allclose(boxes, told[:2, :4], atol=1)
-    assert np.allclose(finder.find(black), told[:1, :4], atol=1)
+    assert np.allclose(distinct(found), told[:1, :4], atol=1)
 
 
 def test_scores_count_people_and_boxes() -> None:

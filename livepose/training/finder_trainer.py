@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from livepose.finder import Finder, iou
+from livepose.finder import Finder, distinct, iou
 from livepose.model.finder import FinderGraph, box_loss
 from livepose.runtime.base import EngineInfo
 from livepose.training.datasets import PoseSet
@@ -43,7 +43,7 @@ def score_finder(
     """Over pictures uint8 [H, W, 3] BGR with their people's boxes float32 [N, 4]."""
     people = found = boxes = 0
     for image_bgr, labelled in pictures:
-        answer = find(image_bgr)
+        answer = distinct(find(image_bgr))
         people += len(labelled)
         boxes += len(answer)
         found += sum(any(iou(box, one) >= 0.5 for one in answer) for box in labelled)
