@@ -128,6 +128,7 @@ def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
         options.precision,
         options.max_people,
         options.smooth,
+        ahead=True,
     )
     if options.engine == "auto":
         try:

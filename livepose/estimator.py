@@ -1,6 +1,8 @@
 """Boxes to crops to the engine to joints in frame pixels: the Python interface of livepose."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -51,6 +53,7 @@ class PoseEstimator:
     Both may also be given opened, as a `Model` and an `Engine`; `close` closes that engine too.
     device, precision: "auto", or what the engine offers.
     max_people: at most so many poses a frame.
+    ahead: open the finder at once, beside the engine, rather than when people are first looked for.
 
     A context manager; not safe to use from two threads at once. Raises ModelError where the
     model or the engine cannot be used.
@@ -64,6 +67,7 @@ class PoseEstimator:
         precision: str = "auto",
         max_people: int = 8,
         smooth: bool = True,
+        ahead: bool = False,
     ) -> None:
         if max_people < 1:
             raise UsageError(f"max_people is {max_people}; it must be at least 1")
@@ -73,13 +77,18 @@ class PoseEstimator:
             raise ModelError(
                 f"{self.model.name} is a {self.model.card['task']}, not a pose model; give another"
             )
-        self.engine = (
-            open_engine(self.model, engine, device, precision)
-            if isinstance(engine, str)
-            else engine
-        )
-        self.engine.warm_up()
         self._finder: Finds | None = None
+        self._opening = opened_beside(*self._asked) if ahead else None
+        try:
+            self.engine = (
+                open_engine(self.model, engine, device, precision)
+                if isinstance(engine, str)
+                else engine
+            )
+            self.engine.warm_up()
+        except BaseException:
+            self._close_finder()
+            raise
         self._build: BackgroundBuild | None = None
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
@@ -164,6 +173,14 @@ class PoseEstimator:
         if self._build is not None:
             self._build.close()
         self.engine.close()
+        self._close_finder()
+
+    def _close_finder(self) -> None:
+        if self._opening is not None:
+            # Why it could not be opened is for who asks for people, and nobody does any more.
+            with suppress(LivePoseError):
+                self._finder = self._opening.result()
+            self._opening = None
         if self._finder is not None:
             self._finder.close()
 
@@ -181,9 +198,10 @@ class PoseEstimator:
     def _find(
         self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
     ) -> npt.NDArray[np.float32]:
-        """Boxes float32 [N, 4] of the people of a frame; the finder is opened when first asked."""
+        """Boxes float32 [N, 4] of the people of a frame; the finder is there when first asked."""
         if self._finder is None:
-            self._finder = open_finder(*self._asked)
+            opening, self._opening = self._opening, None
+            self._finder = opening.result() if opening else open_finder(*self._asked)
         return self._finder.find(frame_bgr, least)
 
     def _look(
@@ -267,6 +285,14 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
         opened = open_engine(model, engine, "cpu", precision)
     opened.warm_up()
     return Finder(opened, model.size)
+
+
+def opened_beside(engine: str, device: str, precision: str) -> "Future[Finder]":
+    """`open_finder` in a thread that ends with it."""
+    with_thread = ThreadPoolExecutor(1, "finder")
+    opening = with_thread.submit(open_finder, engine, device, precision)
+    with_thread.shutdown(wait=False)
+    return opening
 
 
 def best_scores(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

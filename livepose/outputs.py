@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ import numpy.typing as npt
 from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
 from livepose.inference import Result
-from livepose.record import VideoWriter, write_image
 from livepose.render import draw_poses
 from livepose.sinks import NdjsonSink, Sink, check_place, open_sink
+
+if TYPE_CHECKING:
+    from livepose.record import VideoWriter
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -51,6 +53,8 @@ class Outputs:
         if save and (save.endswith(("/", os.sep)) or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
+            from livepose.record import VideoWriter
+
             fps = info.fps or (1.0 if info.pictures else 30.0)
             self._video = VideoWriter(save, info.size_wh, fps)
         self._sink: Sink | None = None
@@ -127,6 +131,8 @@ class Outputs:
 
     def _write_picture(self, path: str, picture: npt.NDArray[np.uint8]) -> None:
         """Never over a picture of the source, be it read already or not."""
+        from livepose.record import write_image
+
         if os.path.exists(path) and identity(Path(path)) in self._pictures:
             raise OutputError(f"{path}: the source would be overwritten; choose another place")
         write_image(path, picture)

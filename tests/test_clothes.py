@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from livepose.clothes import blend, colours_of, median, unlike
+from livepose.clothes import blend, colours_of, lab_of, median, unlike
 from livepose.crops import cross_out
 from livepose.people import HIDDEN, Tracker
 from livepose.pose import Pose
@@ -170,3 +171,13 @@ def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
             lambda poses, before=(), grey=grey: [grey for _ in poses],  # type: ignore[misc]
         )
         assert [pose.id for pose in poses] == [1]
+
+
+def test_lab_is_opencvs_but_for_its_tables() -> None:
+    """White, black, and what OpenCV, which interpolates between 33 values of each, says of noise."""
+    ends = np.array([[255, 255, 255], [0, 0, 0]], np.uint8)
+    assert np.allclose(lab_of(ends), [[100, 0, 0], [0, 0, 0]], atol=1e-3)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    expected = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    assert lab_of(pixels).dtype == np.float32
+    assert np.allclose(lab_of(pixels), expected, atol=0.6)

@@ -306,7 +306,7 @@ def test_a_torch_that_cannot_be_imported_is_a_reason(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(runtime, "version", lambda name: "2.13.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "torch cannot be imported" in runtime.why_not_torch(model, "auto", "auto")
 

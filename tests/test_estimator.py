@@ -1,5 +1,6 @@
 """The Python interface with the released model, on the synthetic figure."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -143,3 +144,70 @@ def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others(
         card = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
         PoseEstimator(replace(model, card=card)).close()
     assert believed == [False, False, True]
+
+
+class Opened:
+    """A finder that nobody is found by."""
+
+    closed = 0
+
+    def find(self, frame_bgr: np.ndarray, least: float = 0.0) -> np.ndarray:
+        return np.zeros((0, 4), np.float32)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def opening(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> list[object]:
+    """Each finder that is opened from now on, and in which thread."""
+    made: list[object] = []
+
+    def open_finder(*_: str) -> Opened:
+        made.append(threading.current_thread().name)
+        if error:
+            raise error
+        made.append(Opened())
+        return made[-1]  # type: ignore[return-value]
+
+    monkeypatch.setattr("livepose.estimator.open_finder", open_finder)
+    return made
+
+
+def test_the_finder_is_opened_beside_the_engine_or_when_it_is_first_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, _, box = figure()
+    made = opening(monkeypatch)
+    with PoseEstimator(engine="onnx", ahead=True) as estimator:
+        assert estimator.track(image, 0.0) == estimator.track(image, 1.0) == []
+        thread, finder = made
+    assert thread != threading.current_thread().name and finder.closed == 1  # type: ignore[attr-defined]
+    made.clear()
+    with PoseEstimator(engine="onnx") as estimator:
+        estimator.estimate(image, box[None])
+        assert made == []
+        assert estimator.estimate(image) == []
+    assert made[0] == threading.current_thread().name and made[1].closed == 1  # type: ignore[attr-defined]
+
+
+def test_a_finder_that_nobody_asked_for_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = opening(monkeypatch)
+    PoseEstimator(engine="onnx", ahead=True).close()
+    assert made[1].closed == 1  # type: ignore[attr-defined]
+    with pytest.raises(ModelError):
+        PoseEstimator(engine="onnx", precision="none", ahead=True)
+    assert made[3].closed == 1  # type: ignore[attr-defined]
+
+
+def test_why_no_finder_can_be_opened_is_told_where_people_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, _, box = figure()
+    opening(monkeypatch, ModelError("no finder"))
+    with PoseEstimator(engine="onnx", ahead=True) as estimator:
+        assert len(estimator.estimate(image, box[None])) == 1
+        with pytest.raises(ModelError, match="no finder"):
+            estimator.estimate(image)
+    PoseEstimator(engine="onnx", ahead=True).close()

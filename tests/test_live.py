@@ -148,7 +148,7 @@ def test_first_frame_without_torch() -> None:
         import sys
         from livepose.cli import main
         code = main(["--source", "test", "--headless", "--max-frames", "1"])
-        heavy = {"torch", "scipy", "matplotlib", "onnx"} & set(sys.modules)
+        heavy = {"torch", "scipy", "matplotlib", "onnx", "av"} & set(sys.modules)
         print(code, sorted(heavy))
     """
     started_s = time.monotonic()

@@ -4,7 +4,6 @@ import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from platform import machine
 
@@ -55,11 +54,20 @@ def open_engine(
 
 
 def open_checked(name: str, model: Model, device: str, precision: str) -> Engine:
-    """That engine, its self-test passed."""
+    """That engine, its self-test passed. One that was compiled earlier, and fails it, is compiled
+    once more."""
     engine = OPENERS[name](model, device, precision)
     try:
         if not check(engine, model):
             log.info("%s: its card has no self-test", model.path)
+    except EngineError as e:
+        forget: Callable[[], bool] = getattr(engine, "forget", bool)
+        earlier = forget()
+        engine.close()
+        if not earlier:
+            raise
+        log.info("compiled once more: %s", e)
+        return open_checked(name, model, device, precision)
     except BaseException:
         engine.close()
         raise
@@ -144,9 +152,11 @@ def why_not_torch(model: Model, device: str, precision: str) -> str:
         return "slower on the CPU than the others"
     if not has_nvidia_gpu():
         return "no NVIDIA GPU"
+    from importlib import metadata
+
     try:
-        build = version("torch")
-    except PackageNotFoundError:
+        build = metadata.version("torch")
+    except metadata.PackageNotFoundError:
         return "not installed: pip install 'livepose[train]'"
     if "+cpu" in build:
         return f"torch {build} is a build for the CPU"

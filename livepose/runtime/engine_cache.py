@@ -1,8 +1,8 @@
-"""Built TensorRT engines on disk: where they lie, what they are valid for, how they are written.
+"""Built engines on disk: where TensorRT's lie, what they are valid for, how they are written.
 
-An engine file is a header with the whole key and a checksum, then TensorRT's own bytes: those
+An engine file is a header with the whole key and a checksum, then the runtime's own bytes: those
 are not handed to TensorRT, which crashes on broken ones, before the header has been checked.
-Nothing here knows TensorRT or CUDA.
+Nothing here knows TensorRT, CUDA or OpenVINO.
 """
 
 import hashlib
@@ -25,25 +25,34 @@ MAGIC = b"livepose engine 1\n"
 
 
 @dataclass(frozen=True, slots=True)
-class EngineKey:
+class Key:
     """All that an engine depends on; another value of any of these is another engine.
 
-    onnx_sha256: of the file it is built from. tensorrt: full version. gpu, capability: the
-    device's name and compute capability. cuda: the driver's major version. shapes: of the
-    optimisation profile. flags: of network and builder, by name.
+    onnx_sha256: of the file it is built from.
     """
 
     onnx_sha256: str
+
+    def line(self) -> bytes:
+        """As it stands in the file."""
+        return json.dumps(asdict(self), sort_keys=True).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKey(Key):
+    """A TensorRT engine's.
+
+    tensorrt: full version. gpu, capability: the device's name and compute capability. cuda: the
+    driver's major version. shapes: of the optimisation profile. flags: of network and builder,
+    by name.
+    """
+
     tensorrt: str
     gpu: str
     capability: str
     cuda: str
     shapes: str
     flags: str
-
-    def line(self) -> bytes:
-        """As it stands in the file."""
-        return json.dumps(asdict(self), sort_keys=True).encode() + b"\n"
 
 
 class StaleEngineError(Exception):
@@ -82,22 +91,26 @@ def check_trusted(path: Path) -> None:
         )
 
 
-def write_engine(path: Path, key: EngineKey, plan: bytes) -> None:
-    """Header and TensorRT's bytes, whole or not at all."""
+def write_engine(path: Path, key: Key, plan: bytes, sync: bool = True) -> None:
+    """Header and the runtime's bytes, whole or not at all; see `write_whole`."""
     checksum = hashlib.sha256(plan).hexdigest().encode()
-    write_whole(path, MAGIC + key.line() + checksum + b"\n" + plan)
+    write_whole(path, MAGIC + key.line() + checksum + b"\n" + plan, sync)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """By temporary file and rename: a reader finds the old file or the new, never half of one."""
+def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
+    """By temporary file and rename: a reader finds the old file or the new, never half of one.
+
+    sync: wait for the disk, so that this holds if the power fails, too.
+    """
     partial = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as e:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
@@ -106,8 +119,8 @@ def write_whole(path: Path, data: bytes) -> None:
             Path(partial).unlink(missing_ok=True)
 
 
-def read_engine(path: Path, key: EngineKey) -> bytes:
-    """TensorRT's bytes of the engine at `path`, which must be whole and built for `key`.
+def read_engine(path: Path, key: Key) -> bytes:
+    """The runtime's bytes of the engine at `path`, which must be whole and built for `key`.
 
     Raises StaleEngineError with the reason where it is not.
     """
@@ -126,7 +139,7 @@ def read_engine(path: Path, key: EngineKey) -> bytes:
     return plan
 
 
-def difference(line: bytes, key: EngineKey) -> str:
+def difference(line: bytes, key: Key) -> str:
     """What an engine was built for that is not so here, for people."""
     try:
         built = json.loads(line)

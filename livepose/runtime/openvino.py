@@ -1,5 +1,7 @@
 """OpenVINO on the CPU: the fastest on x86-64, the more so where that multiplies bf16."""
 
+import io
+import logging
 import sys
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,9 @@ import numpy.typing as npt
 from livepose.errors import EngineError, ModelError, first_line
 from livepose.models import Model, int8_file
 from livepose.runtime.base import EngineInfo, check_crops
+from livepose.runtime.compiled import Compiled
+
+log = logging.getLogger(__name__)
 
 NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """Precisions, and OpenVINO's name for what is not quantised in them."""
@@ -18,6 +23,8 @@ NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 class OpenVinoEngine:
     """See `base.Engine`. device: auto or cpu. precision: fp32, bf16, int8, or auto, which is
     bf16 where the CPU has it in hardware, else fp32.
+
+    What was compiled is kept by `close` and read back by the next that opens the same graph.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
@@ -40,13 +47,17 @@ class OpenVinoEngine:
             # A pinned thread waits behind whatever else runs on its core.
             "ENABLE_CPU_PINNING": False,
         }
-        try:
-            # Its own choice of a reader would try TensorFlow's, which writes to stderr.
-            reader = ov.frontend.FrontEndManager().load_by_framework("onnx")
-            compiled = core.compile_model(reader.convert(reader.load(path)), "CPU", config)
-        except Exception as e:
-            # Its readers' errors have no base class below Exception.
-            raise ModelError(f"{path}: OpenVINO cannot load it ({last_line(e)})") from e
+        self._kept: Compiled | None = Compiled(path, ov.__version__, config)
+        compiled = read_back(core, self._kept, config)
+        self._new = compiled is None
+        if compiled is None:
+            try:
+                # Its own choice of a reader would try TensorFlow's, which writes to stderr.
+                reader = ov.frontend.FrontEndManager().load_by_framework("onnx")
+                compiled = core.compile_model(reader.convert(reader.load(path)), "CPU", config)
+            except Exception as e:
+                # Its readers' errors have no base class below Exception.
+                raise ModelError(f"{path}: OpenVINO cannot load it ({last_line(e)})") from e
         check_signature(model, compiled)
         self._request = compiled.create_infer_request()
         self._size = model.size
@@ -66,8 +77,34 @@ class OpenVinoEngine:
         # The request's own memory, which the next run writes over.
         return np.array(answer[0], np.float32)
 
+    def forget(self) -> bool:
+        """What was compiled is wrong: keep none of it. Whether it was read back from the disk."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.delete()
+        return not self._new
+
     def close(self) -> None:
-        self.__dict__.pop("_request", None)
+        request = self.__dict__.pop("_request", None)
+        if request is not None and self._kept is not None and self._new:
+            self._kept.write(lambda: exported(request.get_compiled_model()))
+
+
+def read_back(core: Any, kept: Compiled, config: dict[str, Any]) -> Any:
+    """The compiled graph that was kept, or None."""
+    data = kept.read()
+    if data is None:
+        return None
+    try:
+        return core.import_model(io.BytesIO(data), "CPU", config)
+    except (RuntimeError, ValueError, TypeError) as e:
+        log.info("what OpenVINO compiled before cannot be read: %s", last_line(e))
+        return None
+
+
+def exported(compiled: Any) -> bytes:
+    data = compiled.export_model()
+    return data.getvalue() if isinstance(data, io.BytesIO) else bytes(data)
 
 
 def import_openvino() -> Any:
@@ -87,7 +124,8 @@ def import_openvino() -> Any:
         raise EngineError(f"openvino cannot be imported ({reason}): pip install openvino") from e
     finally:
         if hide:
-            del absent[name]
+            # Another thread, which imports it as well, may have done so.
+            absent.pop(name, None)
     return openvino
 
 
