@@ -177,6 +177,9 @@ class Run:
                         display = display or stack.enter_context(self._begin(status))
                         self._show(result, now)
                     else:
+                        waiting = self.capture.waiting() if display is None else None
+                        if waiting is not None and status.info is not None:
+                            self.view.preview(waiting, status.info)
                         self.view.idle(state_of(status), now)
                     if display:
                         display.update(now, self.people, self.stats.frames, state_of(status))

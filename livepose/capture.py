@@ -191,6 +191,11 @@ class CaptureThread:
                 self._stop_reading()
             return frame
 
+    def waiting(self) -> Frame | None:
+        """The frame that `get` would give at once, left where it is; None where there is none."""
+        with self._changed:
+            return self._slot
+
     def stop(self) -> None:
         """Stop reading, drop what waits, and join the thread, all within 2 s; repeatable.
 

@@ -53,10 +53,7 @@ class Outputs:
         if save and (save.endswith(("/", os.sep)) or Path(save).is_dir()):
             self._folder = make_folder(save)
         elif save and Path(save).suffix.lower() not in IMAGE_SUFFIXES:
-            from livepose.record import VideoWriter
-
-            fps = info.fps or (1.0 if info.pictures else 30.0)
-            self._video = VideoWriter(save, info.size_wh, fps)
+            self._video = open_video(save, info)
         self._sink: Sink | None = None
         if keypoints:
             try:
@@ -136,6 +133,12 @@ class Outputs:
         if os.path.exists(path) and identity(Path(path)) in self._pictures:
             raise OutputError(f"{path}: the source would be overwritten; choose another place")
         write_image(path, picture)
+
+
+def open_video(path: str, info: SourceInfo) -> "VideoWriter":
+    from livepose.record import VideoWriter  # with PyAV, which a start without it need not load
+
+    return VideoWriter(path, info.size_wh, info.fps or (1.0 if info.pictures else 30.0))
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from livepose.capture import SourceInfo
+from livepose.capture import Frame, SourceInfo
 from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.sources.camera import FPS as CAMERA_FPS
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from livepose.estimator import PoseEstimator
 
 
+PREVIEW_EVERY_S = 0.1
+"""Until the model is loaded the picture moves as seldom: loading needs the processor more."""
+
+
 class View(Protocol):
     """The render loop's counterpart, used on the main thread only."""
 
     visible: bool
     wants_to_quit: bool
     paused: bool
+
+    def preview(self, frame: Frame, info: SourceInfo) -> None:
+        """Before `begin`: a frame of the source, which waits for the model to be loaded."""
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
         """Source and engine are known; the first result comes next."""
@@ -49,6 +56,9 @@ class NoView:
     visible = False
     wants_to_quit = False
     paused = False
+
+    def preview(self, frame: Frame, info: SourceInfo) -> None:
+        pass
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
         pass
@@ -98,8 +108,21 @@ class WindowView:
         self._estimator: PoseEstimator | None = None
         self._info: SourceInfo | None = None
         self._recording: Recording | None = None
+        self._previewed_s = 0.0
         self.wants_to_quit = False
         self.paused = False
+
+    def preview(self, frame: Frame, info: SourceInfo) -> None:
+        from livepose.render import draw_banner
+
+        now_s = time.monotonic()
+        if now_s - self._previewed_s < PREVIEW_EVERY_S:
+            return
+        self._previewed_s = now_s
+        mirror = info.is_camera if self._options.mirror is None else self._options.mirror
+        image = np.ascontiguousarray(frame.image[:, ::-1]) if mirror else frame.image.copy()
+        draw_banner(image, "loading the model")
+        self._window.show(image)
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
         self._estimator = estimator
@@ -174,6 +197,8 @@ class WindowView:
         for command in self._window.commands():
             if command is Command.QUIT:
                 self.wants_to_quit = True
+            elif self._estimator is None:
+                continue  # a preview has nothing else to obey
             elif command is Command.PAUSE:
                 self.paused = not self.paused
             elif command is Command.SNAPSHOT:

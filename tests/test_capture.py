@@ -130,6 +130,20 @@ def test_live_gives_the_newest_and_counts_the_rest() -> None:
         blocked.set()
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_a_waiting_frame_can_be_seen_without_being_used(live: bool) -> None:
+    blocked = threading.Event()
+    source = FakeSource(1, live=live, then=lambda: blocked.wait(PATIENCE_S) and None)
+    with running(lambda: source) as capture:
+        wait_for(capture, lambda _: capture.waiting() is not None)
+        seen = capture.waiting()
+        assert seen is not None and capture.waiting() is seen
+        assert (capture.status.captured, capture.status.used) == (1, 0)
+        assert next_frame(capture) is seen
+        assert capture.waiting() is None and capture.status.used == 1
+        blocked.set()
+
+
 def test_frames_that_a_live_source_left_out_count_as_dropped() -> None:
     class Hasty(FakeSource):
         def read(self) -> Frame | None:

@@ -174,7 +174,7 @@ def test_who_is_alone_keeps_the_id_when_the_light_is_switched_on() -> None:
 
 
 def test_lab_is_opencvs_but_for_its_tables() -> None:
-    """White, black, and what OpenCV, which interpolates between 33 values of each, says of noise."""
+    """White, black, and noise, where OpenCV interpolates between 33 values of each colour."""
     ends = np.array([[255, 255, 255], [0, 0, 0]], np.uint8)
     assert np.allclose(lab_of(ends), [[100, 0, 0], [0, 0, 0]], atol=1e-3)
     pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)

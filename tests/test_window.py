@@ -148,6 +148,39 @@ def test_a_picture_stays_until_it_has_been_seen(screen, tmp_path):
     assert process.returncode == 0, error
 
 
+def test_the_picture_is_there_before_the_model_and_can_be_closed(screen, tmp_path):
+    """A model that takes half a minute to load: the picture waits for it, and keys end it."""
+    picture = tmp_path / "green.png"
+    window.cv2.imwrite(str(picture), np.full((200, 640, 3), (0, 255, 0), np.uint8))
+    script = (
+        "import sys, time\n"
+        "from livepose import app, cli\n"
+        "app.make_estimator = lambda *_: time.sleep(30)\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", script, "--source", str(picture)]
+    process = subprocess.Popen(command, env=screen.environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        shown = screen.xdotool("search", "--sync", "--name", "^livepose$").split()[-1]
+        deadline_s = time.monotonic() + 10
+        green = amber = 0
+        while time.monotonic() < deadline_s and not (green > 640 * 100 and amber):
+            green = (screen.picture() == (0, 255, 0)).all(axis=2).sum()
+            amber = (screen.picture() == (60, 200, 255)).all(axis=2).sum()
+            time.sleep(0.05)
+        assert green > 640 * 100 and amber, "no picture, or no word of loading"
+        screen.xdotool("windowfocus", "--sync", shown)
+        screen.xdotool("key", "space", "s", "r", "q")
+        asked_s = time.monotonic()
+        _, error = process.communicate(timeout=20)
+        assert time.monotonic() - asked_s < 10
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+    assert (process.returncode, error) == (0, "")
+    assert {p.name for p in tmp_path.iterdir()} == {"green.png", "Xvfb_screen0"}
+
+
 def ask_to_close(display_name: str, window: int) -> None:
     """What a window manager does when the close button is clicked."""
     x11 = ctypes.CDLL("libX11.so.6")

@@ -12,14 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from livepose.errors import OutputError
-from livepose.runtime.engine_cache import (
-    Key,
-    StaleEngineError,
-    read_engine,
-    user_cache_path,
-    write_engine,
-)
+from livepose.runtime.engine_cache import Key, StaleEngineError, read_engine, write_engine
 from livepose.runtime.hardware import cpu_features
 
 log = logging.getLogger(__name__)
