@@ -6,6 +6,7 @@ The files are `engine_cache.py`'s: their key and checksum are right, or they are
 import hashlib
 import json
 import logging
+import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -43,7 +44,8 @@ class Compiled:
 
     def __init__(self, onnx: Path, version: str, config: Mapping[str, object]) -> None:
         sha = hashlib.sha256(onnx.read_bytes()).hexdigest()
-        cpu = " ".join([platform.processor() or platform.machine(), *sorted(cpu_features())])
+        name = os.environ.get("PROCESSOR_IDENTIFIER", platform.machine())  # the former on Windows
+        cpu = " ".join((name, *sorted(cpu_features())))
         self._key = CompiledKey(sha, version, cpu, json.dumps(config, sort_keys=True))
         made = hashlib.sha256(self._key.line()).hexdigest()[:12]
         self._path = user_cache_path("livepose") / "openvino" / f"{onnx.stem}.{made}.engine"
