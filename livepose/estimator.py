@@ -15,12 +15,13 @@ from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
 from livepose.finder import CERTAIN, SURE, Finder, distinct
 from livepose.models import FINDER, Model, find_model
-from livepose.people import Among, Tracker, search_closely
+from livepose.people import Tracker
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
 from livepose.runtime.base import run_squares
 from livepose.runtime.choice import suited_model
+from livepose.search import Among, search_closely
 from livepose.smooth import Smoother
 from livepose.track import SEEN
 
@@ -211,7 +212,7 @@ class PoseEstimator:
         without: Sequence[Sequence[Pose]] = (),
         among: Sequence[Among | None] = (),
     ) -> list[Pose]:
-        """One pose for each box [N, 4]; see `people.Look`."""
+        """One pose for each box [N, 4]; see `search.Look`."""
         if not len(boxes_xyxy):
             return []
         squares = crops.squares_of(boxes_xyxy)
@@ -236,7 +237,7 @@ def paint_grey(
     among: Sequence[Among | None],
 ) -> npt.NDArray[np.uint8] | None:
     """Where crops are painted over so that others are not taken for who is asked for: uint8
-    [N, size, size], 0 where not; None where nothing is in any. See `people.Look`.
+    [N, size, size], 0 where not; None where nothing is in any. See `search.Look`.
     """
     if not any(without) and not any(near and near[1] for near in among):
         return None

@@ -1,19 +1,29 @@
-"""Where the people are: a finder says so on a new scene, their last poses afterwards.
+"""Where the people are: a finder says so on a new scene (`search.py`), their last poses afterwards.
 
 Nothing here touches pixels: `Find` gives boxes of the current frame, `Look` turns boxes into
 poses, `Wear` tells a person's colours; all three belong to `estimator.py`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from livepose.clothes import Colours, blend
-from livepose.finder import SURELY_SAME, iou
-from livepose.finder import distinct as distinct_boxes
 from livepose.pose import Pose
+from livepose.search import (
+    BESIDE,
+    FOUND,
+    SAME,
+    SURELY,
+    Among,
+    Find,
+    Look,
+    distinct,
+    search,
+    unknown,
+)
 from livepose.track import (
     BEHIND,
     MOMENT,
@@ -28,30 +38,6 @@ from livepose.track import (
 )
 from livepose.whose import costs, exchanged, one_to_one, unsure
 
-Find = Callable[[], Boxes]
-"""Boxes of the people in the current frame, best first."""
-
-
-Among = tuple[Pose, Sequence[Pose]]
-"""Somebody where they are expected, and who else is expected there."""
-
-
-class Look(Protocol):
-    """What turns boxes of the current frame into poses: `PoseEstimator`."""
-
-    def __call__(
-        self,
-        boxes: Boxes,
-        without: Sequence[Sequence[Pose]] = (),
-        among: Sequence[Among | None] = (),
-    ) -> list[Pose]:
-        """One pose for each box [N, 4].
-
-        without: for each, if given, who stands before who is looked for, and is crossed out.
-        among: for each, if given, who is looked for, and who is crossed out around them.
-        """
-        ...
-
 
 class Wear(Protocol):
     """What tells the colours of people of the current frame: `PoseEstimator`."""
@@ -62,15 +48,6 @@ class Wear(Protocol):
         """Each one's; `before`: for each, if given, who stands before them."""
         ...
 
-
-FOUND = 0.53
-"""A new person's `Pose.score`, at least: half of their best joints are right."""
-
-SURELY = 0.65
-"""The same behind somebody who is crossed out: who is answered again is seldom so sure."""
-
-GLIMPSED = 0.25
-"""At least, from the finder's box; from a tighter box the pose may well reach `FOUND`."""
 
 KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
@@ -91,18 +68,8 @@ NEWCOMERS_EVERY = 6
 MISSING_EVERY = 3
 """As often while somebody who is followed is not seen."""
 
-KNOWN = 0.3
-"""IoU of a found box with a followed person's from which it may be theirs."""
-
-SAME = 0.5
-"""Two poses that are at least so alike (`alike`) are one body's."""
-
-BESIDE = 0.65
-"""The same for a pose behind somebody who was crossed out: they may be answered once more, a little
-beside themselves, but who stands behind somebody often stands alike."""
-
 TWIN = 0.8
-"""The same with a model that is believed."""
+"""`search.BESIDE` with a model that is believed."""
 
 SURER = 0.02
 """Of two people, one before the other, whose score is so much better is the one before."""
@@ -115,27 +82,6 @@ SUSPECTED_EVERY = 12
 
 ANEW_EVERY = 8
 """On every so many frames who was behind somebody is looked for as everybody else first."""
-
-
-def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
-    """Those of the boxes found [N, 4] that are nobody's: each known one takes the likest."""
-    theirs = one_to_one(
-        (-share if (share := iou(box, other)) >= KNOWN else np.inf, i, k)
-        for i, box in enumerate(found)
-        for k, other in enumerate(known)
-    )
-    return [box for i, box in enumerate(found) if i not in theirs]
-
-
-def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
-    """The best-scored poses of at least that score, of different bodies."""
-    chosen: list[Pose] = []
-    for pose in sorted(poses, key=lambda p: -p.score):
-        if pose.score < least or box_around(pose) is None or len(chosen) == most:
-            continue
-        if all(alike(pose, other) < SAME for other in chosen):
-            chosen.append(pose)
-    return chosen
 
 
 def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:
@@ -155,39 +101,6 @@ def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:
         if before and all(bodies[i].score > bodies[j].score + SURER for j in before):
             behind = (behind - {i}) | before
     return behind
-
-
-def search(look: Look, find: Find, max_people: int) -> list[Pose]:
-    """Everybody the finder sees, best first, each looked at again up close."""
-    boxes = find()
-    if not len(boxes):
-        return []
-    poses = distinct(look(boxes), GLIMPSED, max_people)
-    closer = [box for pose in poses if (box := box_around(pose)) is not None]
-    return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
-
-
-def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:
-    """As `search`; then the boxes left over that overlap somebody found are looked at with all of
-    those crossed out, and who is seen there is added, last. `find` may give several boxes of one
-    person.
-    """
-    found = find()
-    bodies = search(look, lambda: distinct_boxes(found), max_people)
-    shown = [box for pose in bodies if (box := box_around(pose)) is not None]
-    free = [
-        box
-        for box in unknown(distinct_boxes(found, SURELY_SAME), shown)
-        if any(overlap(box, other) > BEHIND for other in shown)
-    ]
-    if not free or len(bodies) == max_people:
-        return bodies
-    beside = [
-        pose
-        for pose in look(np.stack(free), [bodies] * len(free))
-        if all(alike(pose, body) < BESIDE for body in bodies)
-    ]
-    return bodies + distinct(beside, SURELY, max_people - len(bodies))
 
 
 LONGEST_GAP_S = 3.0

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from livepose.clothes import Colours
-from livepose.people import (
-    Among,
-    Wear,
-)
+from livepose.people import Wear
 from livepose.pose import Pose
+from livepose.search import Among
 from livepose.track import Boxes, Track, distances
 
 Without = Sequence[Sequence[Pose]]

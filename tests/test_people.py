@@ -11,13 +11,11 @@ from livepose.people import (
     GRACE,
     MISSING_EVERY,
     NEWCOMERS_EVERY,
-    SAME,
     SUSPECTED_EVERY,
     Tracker,
-    search,
-    unknown,
 )
 from livepose.pose import Pose
+from livepose.search import SAME, search, unknown
 from livepose.track import Boxes, Track, alike, box_around, distances, overlap, steadied
 from tests.people_world import (
     GREY,

@@ -7,8 +7,8 @@ import pytest
 
 from livepose import PoseEstimator
 from livepose.finder import SURELY_SAME, distinct, iou
-from livepose.people import search, search_closely
 from livepose.pose import Pose
+from livepose.search import search, search_closely
 from livepose.synthetic import SyntheticScene
 from livepose.track import Boxes
 from tests.people_world import SHAPE, Near, Without, World

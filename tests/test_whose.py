@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from livepose.clothes import STRANGE, Colours
-from livepose.people import Look, Tracker
+from livepose.people import Tracker
 from livepose.pose import Pose
+from livepose.search import Look
 from livepose.track import TURNS, TURNS_HIDDEN, Track, box_around
 from livepose.whose import exchanged
 from tests.people_world import GREY, SHAPE, Near, Without, World

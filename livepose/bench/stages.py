@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from livepose.bench.contender import BenchEstimator, Clip, Contender, Image
 from livepose.finder import SURE
-from livepose.people import Among
 from livepose.pose import Pose
 from livepose.runtime import Engine
 from livepose.runtime.base import DEVICE_STAGES, RunSquares, device_ms
+from livepose.search import Among
 
 STAGES = {
     "find": "the finder's look over the whole frame, on the frames that have one",

@@ -14,7 +14,7 @@ import numpy as np
 from livepose.cli import Parser
 from livepose.errors import EngineError, UsageError
 from livepose.estimator import best_scores
-from livepose.people import FOUND
+from livepose.search import FOUND
 
 try:
     import torch

@@ -18,8 +18,8 @@ from livepose.errors import DataError
 from livepose.estimator import PoseEstimator, paint_grey
 from livepose.finder import iou
 from livepose.models import find_model
-from livepose.people import Among
 from livepose.pose import Pose
+from livepose.search import Among
 from livepose.synthetic import SyntheticScene
 from livepose.track import BEHIND, SEEN, Boxes, overlap
 from livepose.training.readers_common import Floats, Image, Person, PoseSet, make_person, tight_box

@@ -107,7 +107,7 @@ def _behind(i: int) -> list[Person]:
 def read_among(kind: str, path: Path, selection: str | None) -> PoseSet:
     """Of that many such pictures those whose boxes overlap others', a picture for each, in which
     the others are crossed out but for where the person's own silhouette is, as a tracker does it
-    for each of two who overlap (`people.Among`).
+    for each of two who overlap (`search.Among`).
     """
     return draw_all(kind, path, selection, _among, FEW)
 
