@@ -20,11 +20,12 @@ from rich.console import Console
 
 from livepose import __version__
 from livepose.capture import CaptureStatus, CaptureThread, Source, SourceInfo
-from livepose.console import RunDisplay, Telling, figures, state_of
+from livepose.console import RunDisplay, Telling, show, state_of
 from livepose.errors import UsageError
 from livepose.estimator import PoseEstimator
 from livepose.inference import InferenceThread, Result
 from livepose.outputs import Outputs
+from livepose.runtime.hardware import has_nvidia_gpu
 from livepose.sinks import check_name
 from livepose.sources import SourceOptions, open_source
 from livepose.sources.common import without_password
@@ -37,6 +38,9 @@ ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 
 TICK_S = 0.02
 """The render loop looks at keys and the camera's health at least this often."""
+
+HELD_S = 0.1
+"""The same while the last picture is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,11 @@ def open_for(options: RunOptions, view: View) -> Source:
 
 
 def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
-    """The estimator; `auto` goes over to TensorRT by itself once its engine is built."""
+    """The estimator; `auto` goes over to TensorRT by itself once its engine is built.
+
+    On a GPU engines are opened one after the other: CUDA graphs of two threads cannot be captured
+    at once.
+    """
     estimator = PoseEstimator(
         options.model,
         options.engine,
@@ -128,7 +136,7 @@ def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
         options.precision,
         options.max_people,
         options.smooth,
-        ahead=True,
+        ahead=not has_nvidia_gpu(),
     )
     if options.engine == "auto":
         try:
@@ -179,7 +187,7 @@ class Run:
                     else:
                         waiting = self.capture.waiting() if display is None else None
                         if waiting is not None and status.info is not None:
-                            self.view.preview(waiting, status.info)
+                            self.view.preview(waiting, status.info, state_of(status))
                         self.view.idle(state_of(status), now)
                     if display:
                         display.update(now, self.people, self.stats.frames, state_of(status))
@@ -214,8 +222,8 @@ class Run:
             return
         while info and info.pictures and self.view.visible and not self.view.wants_to_quit:
             now = self.stats.snapshot(now_s=time.monotonic(), dropped=self.capture.status.dropped)
-            self.view.idle(None, now)
-            time.sleep(TICK_S)
+            self.view.idle("the last picture: q quits", now)
+            time.sleep(HELD_S)
 
     def _limited(self) -> bool:
         """Whether a limit of the user's, not the source, may have ended the run."""
@@ -257,6 +265,9 @@ class Run:
         choice = estimator.engine.info.choice
         why = f" ({choice})" if choice else ""
         self._say(f"{info.description}; model {header['model']}, {header['engine']}{why}")
+        asked = self.options.size_wh or self.options.fps
+        if asked and not (info.is_camera or self.options.source.partition(":")[0] == "test"):
+            self._say("--size and --fps are for cameras: this source has its own")
         return RunDisplay(self.console, self.capture.live, self._expected_frames(info))
 
     def _expected_frames(self, info: SourceInfo) -> int | None:
@@ -302,13 +313,16 @@ class Run:
         }
 
     def _report(self) -> None:
-        status = self.capture.status
-        end = self.stats.snapshot(now_s=time.monotonic(), dropped=status.dropped)
         summary = self.summary()
         first = summary["first_skeleton_s"]
         when = "no skeleton" if first is None else f"first skeleton after {first:.2f} s"
-        if self.capture.live and end.fps:
-            self._say(figures(end, 0).rpartition("  people")[0])
+        if self.capture.live and summary["frames"]:
+            self._say(
+                f"latency p50 {show(summary['latency_p50_ms'], ' ms')}"
+                f"  p99 {show(summary['latency_p99_ms'], ' ms')}"
+                f"  inference {show(summary['inference_p50_ms'], ' ms')}"
+                f"  dropped {summary['dropped']}  reconnects {summary['reconnects']}"
+            )
         fps = f" at {summary['fps']} fps" if summary["fps"] else ""
         self._say(f"{summary['frames']} frames{fps}, {when}")
         assert self.outputs is not None

@@ -102,7 +102,11 @@ def run_parser() -> Parser:
         help="show as in a mirror (default: for cameras)",
     )
     output.add_argument(
-        "--min-score", type=float, default=0.3, metavar="X", help="draw joints from this score on"
+        "--min-score",
+        type=float,
+        default=0.3,
+        metavar="X",
+        help="draw joints from this score on (default: 0.3)",
     )
 
     model = parser.add_argument_group("how to find poses")
@@ -110,9 +114,15 @@ def run_parser() -> Parser:
     model.add_argument(
         "--engine", default="auto", help="auto, tensorrt, torch, openvino or onnx (default: auto)"
     )
-    model.add_argument("--device", default="auto")
-    model.add_argument("--precision", default="auto")
-    model.add_argument("--max-people", type=int, default=8, metavar="N")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    model.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, fp32, fp16, bf16 or int8, as far as the engine has it (default: auto)",
+    )
+    model.add_argument(
+        "--max-people", type=int, default=8, metavar="N", help="follow so many at most (default: 8)"
+    )
     model.add_argument("--no-smooth", action="store_true", help="joints as the network gives them")
     return parser
 
@@ -151,7 +161,12 @@ def dispatch(words: Sequence[str]) -> None:
         module, _, function = COMMANDS[words[0]][0].partition(":")
         getattr(importlib.import_module(module), function)(list(words[1:]))
     else:
-        run_command(run_parser().parse_args(words))
+        parser = run_parser()
+        arguments, rest = parser.parse_known_args(words)
+        if rest:
+            hint = "" if rest[0].startswith("-") else f"; a source is given as --source {rest[0]}"
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        run_command(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

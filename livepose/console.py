@@ -58,7 +58,7 @@ def state_of(status: CaptureStatus) -> str | None:
     if status.state == "opening":
         return "opening the source"
     if status.state == "lost":
-        return f"camera lost, reconnecting ({status.attempts})"
+        return "camera lost, reconnecting" + (f" ({status.attempts})" if status.attempts else "")
     return None
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -173,15 +172,16 @@ class PoseEstimator:
         """Free the engines, and end what is being built. Safe to call twice."""
         if self._build is not None:
             self._build.close()
-        self.engine.close()
-        self._close_finder()
+        try:
+            self.engine.close()
+        finally:
+            self._close_finder()
 
     def _close_finder(self) -> None:
-        if self._opening is not None:
-            # Why it could not be opened is for who asks for people, and nobody does any more.
-            with suppress(LivePoseError):
-                self._finder = self._opening.result()
-            self._opening = None
+        opening, self._opening = self._opening, None
+        # Why it could not be opened is for who asks for people, and nobody does any more.
+        if opening is not None and opening.exception() is None:
+            self._finder = opening.result()
         if self._finder is not None:
             self._finder.close()
 
@@ -288,7 +288,7 @@ def open_finder(engine: str, device: str, precision: str) -> Finder:
     return Finder(opened, model.size)
 
 
-def opened_beside(engine: str, device: str, precision: str) -> "Future[Finder]":
+def opened_beside(engine: str, device: str, precision: str) -> Future[Finder]:
     """`open_finder` in a thread that ends with it."""
     with_thread = ThreadPoolExecutor(1, "finder")
     opening = with_thread.submit(open_finder, engine, device, precision)

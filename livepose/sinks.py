@@ -136,9 +136,10 @@ class CocoSink:
     """COCO's keypoint results: `[{image_id, category_id, keypoints, score}, ...]`.
 
     `image_id` is the number that the picture's file name is, as in COCO's own sets, if each of
-    the source's pictures has one of its own; else the frame's index. The third value of each
-    keypoint is our score. The results grow in `PATH.part` and take the name `PATH` when the
-    sink is closed, so that `PATH` is valid JSON at any time.
+    the source's pictures has one of its own; else the frame's index. Results of pictures have
+    their `file_name` as well. The third value of each keypoint is our score. The results grow in
+    `PATH.part` and take the name `PATH` when the sink is closed, so that `PATH` is valid JSON at
+    any time.
     """
 
     def __init__(self, path: str, pictures: Sequence[Path]) -> None:
@@ -158,6 +159,7 @@ class CocoSink:
                 "category_id": 1,
                 "keypoints": _reordered(pose, COCO_JOINTS),
                 "score": _score(pose.score),
+                **({"file_name": name} if name else {}),
             }
             self._lines.write(self._separator + _json(result))
             self._separator = ",\n"

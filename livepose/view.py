@@ -34,8 +34,8 @@ class View(Protocol):
     wants_to_quit: bool
     paused: bool
 
-    def preview(self, frame: Frame, info: SourceInfo) -> None:
-        """Before `begin`: a frame of the source, which waits for the model to be loaded."""
+    def preview(self, frame: Frame, info: SourceInfo, state: str | None) -> None:
+        """Before `begin`: a frame that waits for the model to be loaded; state: as of `idle`."""
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
         """Source and engine are known; the first result comes next."""
@@ -57,7 +57,7 @@ class NoView:
     wants_to_quit = False
     paused = False
 
-    def preview(self, frame: Frame, info: SourceInfo) -> None:
+    def preview(self, frame: Frame, info: SourceInfo, state: str | None) -> None:
         pass
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
@@ -112,16 +112,17 @@ class WindowView:
         self.wants_to_quit = False
         self.paused = False
 
-    def preview(self, frame: Frame, info: SourceInfo) -> None:
+    def preview(self, frame: Frame, info: SourceInfo, state: str | None) -> None:
         from livepose.render import draw_banner
 
         now_s = time.monotonic()
         if now_s - self._previewed_s < PREVIEW_EVERY_S:
             return
         self._previewed_s = now_s
-        mirror = info.is_camera if self._options.mirror is None else self._options.mirror
-        image = np.ascontiguousarray(frame.image[:, ::-1]) if mirror else frame.image.copy()
-        draw_banner(image, "loading the model")
+        if self._options.mirror is None:
+            self._mirror = info.is_camera
+        image = self._copy(frame)
+        draw_banner(image, state or "loading the model")
         self._window.show(image)
 
     def begin(self, info: SourceInfo, estimator: "PoseEstimator") -> None:
@@ -152,12 +153,9 @@ class WindowView:
         from livepose.render import draw_banner, draw_help, draw_panel, draw_poses, mirror_pose
 
         assert self._last is not None
-        image, poses = self._last.frame.image, self._last.poses
+        image, poses = self._copy(self._last.frame), self._last.poses
         if self._mirror:
-            image = np.ascontiguousarray(image[:, ::-1])
             poses = [mirror_pose(p, image.shape[1]) for p in poses]
-        else:
-            image = image.copy()
         draw_poses(image, poses, min_score=self._min_score, detail=self._detail)
         if self._detail and self._stats:
             draw_panel(image, self._panel(), self._limit())
@@ -166,6 +164,11 @@ class WindowView:
         if state or self.paused:
             draw_banner(image, state or "paused")
         self._window.show(image)
+
+    def _copy(self, frame: Frame) -> npt.NDArray[np.uint8]:
+        """To draw on: uint8 [H, W, 3] BGR, the way round that it is shown."""
+        image: npt.NDArray[np.uint8] = frame.image[:, :: -1 if self._mirror else 1].copy()
+        return image
 
     def _panel(self) -> list[str]:
         from livepose.console import panel_lines
@@ -177,6 +180,8 @@ class WindowView:
         lines = panel_lines(self._stats, len(self._last.poses), engine)
         if self._recording:
             lines.append(f"recording {self._recording.path}")
+        if round(self._min_score - self._options.min_score, 3):
+            lines.append(f"joints from a score of {self._min_score:.2f} on")
         return lines
 
     def _limit(self) -> str | None:
@@ -185,6 +190,9 @@ class WindowView:
         if info is None or stats is None or info.fps is None:
             return None
         if stats.inference_ms is not None and stats.inference_ms > 1000 / info.fps:
+            could_fps = 1000 / stats.inference_ms
+            if stats.fps is not None and stats.fps < 0.8 * could_fps:
+                return f"processor busy: the engine alone could do {could_fps:.0f} fps"
             return f"engine-limited: {stats.inference_ms:.0f} ms a frame"
         wanted = self._options.fps or CAMERA_FPS
         if info.is_camera and info.fps < 0.95 * wanted:

@@ -249,7 +249,7 @@ def test_no_picture_of_the_source_is_written_over(
     os.link(tmp_path / "a.bmp", tmp_path / "link" / "a.bmp")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     for source, save in (
-        ("", "b.png"),
+        ("b.*", "b.png"),
         ("*.bmp", "a.bmp"),
         ("c", "./"),  # b.png is another folder's, but d.tif becomes d.png
         ("**/[bd].*", "./"),
@@ -308,3 +308,50 @@ def test_a_password_does_not_get_into_files() -> None:
     assert without_password("rtsp://me:p@ss@host/x@y") == "rtsp://host/x@y"
     assert without_password("http://host?mail=a@b") == "http://host?mail=a@b"
     assert without_password("a@b.mp4") == "a@b.mp4"
+
+
+def test_a_source_without_its_option_is_told_how(capfd: pytest.CaptureFixture[str]) -> None:
+    for words in (["clip.mkv"], ["--headless", "clip.mkv"]):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+        assert "a source is given as --source clip.mkv" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--precision", "int4", "no precision 'int4': give one of auto, fp32"),
+        ("--device", "gpu", "no device 'gpu': give auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_names_that_are_none_are_told(
+    option: str, value: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--source", "test", "--headless", "--max-frames", "1", option, value]) == 4
+    assert said in capfd.readouterr().err
+
+
+def test_many_pictures_into_one_are_refused_before_any_is_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((64, 64, 3), np.uint8))
+    out = tmp_path / "out" / "one.png"
+    out.parent.mkdir()
+    words = ["--source", str(tmp_path), "--headless", "--engine", "onnx", "--save", str(out)]
+    assert main(words) == 2
+    assert "one picture for many frames" in capfd.readouterr().err
+    assert not out.exists()
+
+
+def test_what_only_cameras_obey_is_not_ignored_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+    words = ["--headless", "--engine", "onnx", "--size", "320x240", "--max-frames", "1"]
+    assert main(["--source", str(picture), *words]) == 0
+    assert "--size and --fps are for cameras" in capfd.readouterr().err
+    assert main(["--source", "test", *words]) == 0
+    assert "are for cameras" not in capfd.readouterr().err

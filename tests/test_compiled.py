@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepose.errors import EngineError
+from livepose.errors import EngineError, ModelError
 from livepose.models import FINDER, Model, find_model
 from livepose.runtime import compiled, open_engine
 from livepose.runtime.compiled import KEPT, Compiled
@@ -55,10 +55,10 @@ def test_the_second_engine_is_read_back_and_answers_the_same(
 ) -> None:
     first = answer()
     (path,) = folder.iterdir()
-    written = path.stat().st_mtime_ns
+    written = path.read_bytes()
     assert np.array_equal(answer(), first)
     assert len(compilations) == 1
-    assert path.stat().st_mtime_ns == written
+    assert path.read_bytes() == written
 
 
 def test_another_graph_configuration_or_version_is_another_file(
@@ -85,7 +85,11 @@ def test_a_damaged_file_is_compiled_anew_and_mended(
     first = answer()
     (path,) = folder.iterdir()
     good = path.read_bytes()
-    bad = {"cut": good[:-1000], "flipped": good[:-9] + b"?" + good[-8:], "emptied": b""}
+    bad = {
+        "cut": good[:-1000],
+        "flipped": good[:-9] + bytes([good[-9] ^ 1]) + good[-8:],
+        "emptied": b"",
+    }
     if damage in bad:
         path.write_bytes(bad[damage])
     else:
@@ -149,11 +153,73 @@ def test_a_cache_that_cannot_be_written_is_none(
     assert len(compilations) == 2
 
 
+def test_a_folder_that_may_not_be_searched_is_no_cache(
+    compilations: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for who is not root: neither read, nor asked whether it is there, nor deleted."""
+    first = answer()
+
+    def denied(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    real = Path.read_bytes
+    in_cache = compiled.user_cache_path("livepose")
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda p: denied(p) if in_cache in p.parents else real(p)
+    )
+    for name in ("unlink", "is_file", "exists", "mkdir"):
+        monkeypatch.setattr(Path, name, denied)
+    assert np.array_equal(answer(), first)
+    assert len(compilations) == 2
+
+
+def test_a_bad_one_that_cannot_be_deleted_ends_the_attempt(
+    compilations: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from livepose.runtime.openvino import OpenVinoEngine
+
+    answer()
+    opened: list[object] = []
+
+    def wrong(self: OpenVinoEngine, crops: np.ndarray) -> np.ndarray:
+        opened.append(self)
+        return np.zeros((2, 16, 5), np.float32)
+
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(OpenVinoEngine, "run", wrong)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(EngineError, match="failed its self-test"):
+        answer()
+    assert len(opened) == len(compilations) == 1
+
+
+def test_a_graph_that_cannot_be_exported_is_not_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(compiled_model: object) -> bytes:
+        raise RuntimeError("not supported")
+
+    monkeypatch.setattr("livepose.runtime.openvino.exported", refused)
+    answer()
+    assert not folder.exists()
+
+
+def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    gone = replace(MODEL, path=tmp_path / "gone.onnx")
+    with pytest.raises(ModelError, match=r"gone\.onnx: the model cannot be read"):
+        open_engine(gone, "openvino")
+
+
 def test_only_so_many_are_kept(folder: Path, tmp_path: Path) -> None:
+    """Those that were used last: the first is used every day."""
     for i in range(KEPT + 3):
         onnx = tmp_path / f"{i}.onnx"
         onnx.write_bytes(bytes([i]))
         Compiled(onnx, "1", {}).write(lambda: b"graph")
         (path,) = folder.glob(f"{i}.*")
         os.utime(path, (i, i))
-    assert {p.name.split(".")[0] for p in folder.iterdir()} == {str(i) for i in range(3, KEPT + 3)}
+        assert Compiled(tmp_path / "0.onnx", "1", {}).read() == b"graph"
+    kept = {int(p.name.split(".")[0]) for p in folder.iterdir()}
+    assert kept == {0, *range(4, KEPT + 3)}

@@ -132,6 +132,7 @@ def test_coco_numbers_each_picture_once(tmp_path, pictures, expected):
     sink.close({})
     results = json.loads((tmp_path / "out.json").read_text())
     assert [result["image_id"] for result in results] == expected
+    assert [result["file_name"] for result in results] == pictures
 
 
 def test_coco_without_people_is_an_empty_list(tmp_path):

@@ -195,7 +195,7 @@ def test_test_source_is_paced_and_skips_what_is_late() -> None:
     time.sleep(0.1)
     late = source.read()
     assert first is not None and late is not None
-    assert late.index == 1
+    assert late.index == round(late.time_s * 50) >= 5
     assert late.time_s >= 0.1 - 1e-6
     assert late.captured_s - first.captured_s >= 0.1
 

@@ -24,7 +24,8 @@ from livepose.view import WindowView, free_name
         (True, 30.0, 60.0, 5.0, "camera-limited: camera 0 at 15 fps, YUYV; asked for 60 fps"),
         (True, 30.0, None, 5.0, None),
         (False, 15.0, None, 5.0, None),
-        (True, 30.0, None, 50.0, "engine-limited: 50 ms a frame"),
+        (True, 19.0, None, 50.0, "engine-limited: 50 ms a frame"),
+        (True, 13.0, None, 50.0, "processor busy: the engine alone could do 20 fps"),
     ],
 )
 def test_what_limits_is_named(
@@ -32,7 +33,8 @@ def test_what_limits_is_named(
 ) -> None:
     view = WindowView.__new__(WindowView)
     view._options = RunOptions(fps=asked)
-    view._info = SourceInfo("camera 0 at 15 fps, YUYV", (640, 480), fps, is_camera=is_camera)
+    rate = 30.0 if inference_ms > 20 else fps
+    view._info = SourceInfo("camera 0 at 15 fps, YUYV", (640, 480), rate, is_camera=is_camera)
     view._stats = StatsSnapshot(fps, 10.0, 20.0, 10.0, inference_ms, 0)
     assert view._limit() == said
 

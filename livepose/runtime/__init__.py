@@ -1,6 +1,7 @@
 """Engines that run an exported model, one file each, and the choice between them."""
 
 import logging
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,9 @@ __all__ = ["ENGINES", "Engine", "EngineInfo", "open_engine"]
 ENGINES = ("auto", "tensorrt", "torch", "openvino", "onnx")
 """Names that `--engine` takes; `auto` tries the others in this order."""
 
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+"""Names that `--precision` takes; no engine has all of them."""
+
 log = logging.getLogger(__name__)
 
 
@@ -32,6 +36,10 @@ def open_engine(
     """
     if engine not in ENGINES:
         raise EngineError(f"no engine {engine!r}: give one of {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise EngineError(f"no precision {precision!r}: give one of {', '.join(PRECISIONS)}")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise EngineError(f"no device {device!r}: give auto, cpu, cuda or cuda:N")
     if engine != "auto":
         return open_checked(engine, model, device, precision)
     reasons = []
@@ -61,7 +69,7 @@ def open_checked(name: str, model: Model, device: str, precision: str) -> Engine
         if not check(engine, model):
             log.info("%s: its card has no self-test", model.path)
     except EngineError as e:
-        forget: Callable[[], bool] = getattr(engine, "forget", bool)
+        forget: Callable[[], bool] = getattr(engine, "forget", lambda: False)
         earlier = forget()
         engine.close()
         if not earlier:

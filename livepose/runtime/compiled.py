@@ -1,4 +1,4 @@
-"""What OpenVINO compiled, kept on disk: read back it is there in a fifth of the time.
+"""What OpenVINO compiled, kept on disk: read back it is there in a quarter of the time.
 
 The files are `engine_cache.py`'s: their key and checksum are right, or they are not used.
 """
@@ -55,9 +55,11 @@ class Compiled:
         try:
             return read_engine(self._path, self._key)
         except StaleEngineError as e:
-            if self._path.is_file():
-                log.info("%s is compiled anew: %s", self._path, e)
+            log.info("%s is not used: %s", self._path, e)
             return None
+        finally:
+            with suppress(OSError):
+                os.utime(self._path)  # the files that are used last are kept
 
     def write(self, export: Callable[[], bytes]) -> None:
         """Keep what `export` answers, where there is room for it."""
@@ -65,16 +67,20 @@ class Compiled:
             write_engine(self._path, self._key, export(), sync=False)
             for old in sorted(self._path.parent.glob("*.engine"), key=age)[KEPT:]:
                 old.unlink(missing_ok=True)
-        except (OSError, OutputError) as e:
+        except (OSError, OutputError, RuntimeError) as e:  # the last is OpenVINO's
             log.info("what OpenVINO compiled is not kept: %s", e)
 
-    def delete(self) -> None:
-        with suppress(OSError):
+    def delete(self) -> bool:
+        """Whether it is gone."""
+        try:
             self._path.unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
 
 
 def age(path: Path) -> float:
-    """The newest first; by when files were written, so that reading need not touch them."""
+    """The newest first."""
     with suppress(OSError):
         return -path.stat().st_mtime
     return 0.0

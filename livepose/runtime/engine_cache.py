@@ -1,7 +1,7 @@
 """Built engines on disk: where TensorRT's lie, what they are valid for, how they are written.
 
 An engine file is a header with the whole key and a checksum, then the runtime's own bytes: those
-are not handed to TensorRT, which crashes on broken ones, before the header has been checked.
+are not handed to it, which crashes on broken ones, before the header has been checked.
 Nothing here knows TensorRT, CUDA or OpenVINO.
 """
 

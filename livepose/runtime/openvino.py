@@ -47,7 +47,10 @@ class OpenVinoEngine:
             # A pinned thread waits behind whatever else runs on its core.
             "ENABLE_CPU_PINNING": False,
         }
-        self._kept: Compiled | None = Compiled(path, ov.__version__, config)
+        try:
+            self._kept: Compiled | None = Compiled(path, ov.__version__, config)
+        except OSError as e:
+            raise ModelError(f"{path}: the model cannot be read ({e.strerror})") from e
         compiled = read_back(core, self._kept, config)
         self._new = compiled is None
         if compiled is None:
@@ -78,11 +81,12 @@ class OpenVinoEngine:
         return np.array(answer[0], np.float32)
 
     def forget(self) -> bool:
-        """What was compiled is wrong: keep none of it. Whether it was read back from the disk."""
+        """What was compiled is wrong: keep none of it. Whether it was read back from the disk, so
+        that another engine may be right.
+        """
         kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.delete()
-        return not self._new
+        gone = kept is not None and kept.delete()
+        return gone and not self._new
 
     def close(self) -> None:
         request = self.__dict__.pop("_request", None)

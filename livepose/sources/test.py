@@ -28,9 +28,10 @@ _SPEC = re.compile(
 class SyntheticSource:
     """A `SyntheticScene` as a source; see `Source`.
 
-    Paced, it is a camera: frame n is drawn beforehand and handed out at start + n / fps, and
-    a reader that comes late gets the frame that is due now; frames nobody waited for were
-    never taken, so indexes have no gaps. Not paced, it is an endless file of every n / fps.
+    Paced, it is a camera: frame n is drawn beforehand and handed out at start + n / fps. Where the
+    reader comes late, or drawing takes too long, the frame that is due now is the next, and the
+    indexes of those between are left out, as of a camera's that nobody fetched. Not paced, it is an
+    endless file of every n / fps.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class SyntheticSource:
         )
         self._scene = SyntheticScene(size_wh=size_wh, people=people, seed=seed, motion=motion)
         self._fps = fps
-        self._index = 0
         self._tick = 0
         self._start_s: float | None = None
         self._closed = False
@@ -86,8 +86,7 @@ class SyntheticSource:
         image, _ = self._scene.render(time_s)
         if self.live:
             time.sleep(max(0.0, self._start_s + time_s - time.monotonic()))
-        frame = Frame(image, self._index, time_s, time.monotonic())
-        self._index += 1
+        frame = Frame(image, self._tick, time_s, time.monotonic())
         self._tick += 1
         return frame
 
