@@ -224,7 +224,7 @@ def test_the_report_holds_every_sample_and_the_machine(
         assert row["p90_ms"] == pytest.approx(np.percentile(row["samples_ms"], 90))
         assert row["count"] == len(row["samples_ms"]) == 5
     assert rows[1]["items_per_s"] == pytest.approx(4 * rows[1]["samples_per_s"])
-    assert {"load_ms", "first_ms"} <= set(rows[0])
+    assert {"load_ms", "first_ms", "compiled_before"} <= set(rows[0])
     assert "p99" in table
     assert "no upload of null:1ms" in table
     assert (tmp_path / "plot.png").stat().st_size > 5000

@@ -202,6 +202,7 @@ def known(contender: Contender) -> dict[str, Any]:
         "size": contender.model.size,
         "engine": str(contender.engine.info),
         "load_ms": contender.load_ms,
+        "compiled_before": getattr(contender.engine, "read_back", False),
         "first_ms": contender.first_ms,
         **memory_mib(),
     }

@@ -144,6 +144,8 @@ def contender_lines(rows: Sequence[Row]) -> list[str]:
             )
         if "engine" in row.facts:
             lines[row.name] = f"{row.name}: model {row.facts['model']}, {row.facts['engine']}"
+            if row.facts.get("compiled_before"):
+                lines[row.name] += "; loaded from what was compiled before"
         elif "mediapipe" in row.facts:
             lines[row.name] = f"{row.name}: MediaPipe Pose Full {row.facts['mediapipe']}"
         if "accuracy" in row.facts:

@@ -52,7 +52,7 @@ class OpenVinoEngine:
         except OSError as e:
             raise ModelError(f"{path}: the model cannot be read ({e.strerror})") from e
         compiled = read_back(core, self._kept, config)
-        self._new = compiled is None
+        self.read_back = compiled is not None
         if compiled is None:
             try:
                 # Its own choice of a reader would try TensorFlow's, which writes to stderr.
@@ -86,11 +86,11 @@ class OpenVinoEngine:
         """
         kept, self._kept = self._kept, None
         gone = kept is not None and kept.delete()
-        return gone and not self._new
+        return gone and self.read_back
 
     def close(self) -> None:
         request = self.__dict__.pop("_request", None)
-        if request is not None and self._kept is not None and self._new:
+        if request is not None and self._kept is not None and not self.read_back:
             self._kept.write(lambda: exported(request.get_compiled_model()))
 
 
