@@ -12,7 +12,7 @@ import numpy.typing as npt
 from livepose import crops
 from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
-from livepose.finder import CERTAIN, SURE, Finder, distinct
+from livepose.finder import Finder, distinct
 from livepose.models import FINDER, Model, find_model
 from livepose.people import Tracker
 from livepose.pose import Pose
@@ -35,9 +35,7 @@ below which the `Tracker` trusts it."""
 class Finds(Protocol):
     """What says where people are: `finder.Finder`."""
 
-    def find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
-    ) -> npt.NDArray[np.float32]:
+    def find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] -> boxes float32 [N, 4] in its pixels, best first."""
         ...
 
@@ -129,7 +127,7 @@ class PoseEstimator:
         self._tracker.at(time_s)
         poses = self._tracker.step(
             partial(self._look, frame_bgr),
-            lambda: distinct(self._find(frame_bgr, CERTAIN)),
+            lambda: distinct(self._find(frame_bgr)),
             partial(colours_of, frame_bgr),
         )
         if self._smoother:
@@ -196,14 +194,12 @@ class PoseEstimator:
     ) -> None:
         self.close()
 
-    def _find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
-    ) -> npt.NDArray[np.float32]:
+    def _find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Boxes float32 [N, 4] of the people of a frame; the finder is there when first asked."""
         if self._finder is None:
             opening, self._opening = self._opening, None
             self._finder = opening.result() if opening else open_finder(*self._asked)
-        return self._finder.find(frame_bgr, least)
+        return self._finder.find(frame_bgr)
 
     def _look(
         self,

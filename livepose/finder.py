@@ -14,10 +14,6 @@ SURE = 0.12
 """Least score of a box. Too many boxes cost crops, for the pose network judges them; a person
 who is not in any is not seen at all."""
 
-CERTAIN = 0.5
-"""Least score where people are followed: who is not sure to be one now will be found in one of
-the next frames, and furniture that is taken for a person stays."""
-
 SAME = 0.55
 """Two boxes that share this much (IoU) are taken for one person's."""
 
@@ -32,16 +28,14 @@ class Finder:
     def __init__(self, engine: Engine, size: int) -> None:
         self._engine, self._size = engine, size
 
-    def find(
-        self, frame_bgr: npt.NDArray[np.uint8], least: float = SURE
-    ) -> npt.NDArray[np.float32]:
+    def find(self, frame_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Frame uint8 [H, W, 3] BGR -> boxes float32 [N, 4] in its pixels, best first, tight
-        around what is seen of each person; N is 0 to 16. least: score of a box.
-        One person may have several, see `distinct`.
+        around what is seen of each person; N is 0 to 16. One person may have several, see
+        `distinct`.
         """
         picture, scale, (left, top) = letterbox(frame_bgr, self._size)
         answer = self._engine.run(picture[None])[0]
-        boxes = answer[answer[:, 4] >= least, :4]
+        boxes = answer[answer[:, 4] >= SURE, :4]
         boxes = (boxes + 0.5 - (left, top, left, top)) / scale - 0.5
         height, width = frame_bgr.shape[:2]
         return np.asarray(np.clip(boxes, 0, (width, height, width, height)), np.float32)

@@ -14,7 +14,6 @@ from livepose.clothes import Colours, blend
 from livepose.pose import Pose
 from livepose.search import (
     BESIDE,
-    FOUND,
     SAME,
     SURELY,
     Among,
@@ -49,6 +48,10 @@ class Wear(Protocol):
         ...
 
 
+FOLLOWED = 0.8
+"""A new person's `Pose.score`, at least. In a single picture less will do: who is less sure in one
+frame may be surer in the next, and furniture that is once taken for a person stays one."""
+
 KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
 
@@ -78,7 +81,10 @@ DOUBTED_NEW = 4
 """Frames in which somebody who is first seen behind somebody is doubted, unless in full view."""
 
 SUSPECTED_EVERY = 12
-"""Behind each of several people somebody new is looked for at every so many frames."""
+"""Behind each of several people somebody new is looked for at every so many frames,"""
+
+LONE_EVERY = 48
+"""and beside one who is alone. Two people may stand in one box of the finder's."""
 
 ANEW_EVERY = 8
 """On every so many frames who was behind somebody is looked for as everybody else first."""
@@ -148,7 +154,7 @@ class Tracker:
         was behind them, and of two who overlap each one's answer is kept from being the other.
         """
         if not self._tracks:
-            poses = search(look, find, self.max_people)
+            poses = search(look, find, self.max_people, FOLLOWED)
             return [self._start(pose, worn) for pose, worn in zip(poses, wear(poses), strict=True)]
         self._frames += 1
         for track in self._tracks:
@@ -194,7 +200,7 @@ class Tracker:
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
-            if new and pose.score >= FOUND and self._make_room():
+            if new and pose.score >= FOLLOWED and self._make_room():
                 kept.append(self._start(pose, colours[j]))
         for pose, worn in strangers:
             if self._make_room():
@@ -296,16 +302,15 @@ class Tracker:
 
     def _suspected(self, mine: dict[int, int]) -> list[int]:
         """Tracks in full view that somebody unknown may stand behind: each when it is new, and then
-        each on another frame. The finder takes two such people for one. Where one is alone it is
-        not worth its time.
+        each on another frame. The finder takes two such people for one.
         """
-        if len(self._tracks) < 2 or len(self._tracks) >= self.max_people:
+        if len(self._tracks) >= self.max_people:
             return []
+        every = SUSPECTED_EVERY if len(self._tracks) > 1 else LONE_EVERY
         return [
             i
             for i in mine
-            if self._tracks[i].seen == 1
-            or (self._frames - 2 * i) % SUSPECTED_EVERY == SUSPECTED_EVERY // 2
+            if self._tracks[i].seen == 1 or (self._frames - 2 * i) % every == every // 2
         ]
 
     def _newcomers(self, find: Find) -> list[Boxes]:

@@ -80,14 +80,16 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
     return chosen
 
 
-def search(look: Look, find: Find, max_people: int) -> list[Pose]:
-    """Everybody the finder sees, best first, each looked at again up close."""
+def search(look: Look, find: Find, max_people: int, least: float = FOUND) -> list[Pose]:
+    """Everybody the finder sees, best first, each looked at again up close; `least` is the score
+    of a pose.
+    """
     boxes = find()
     if not len(boxes):
         return []
     poses = distinct(look(boxes), GLIMPSED, max_people)
     closer = [box for pose in poses if (box := box_around(pose)) is not None]
-    return distinct(look(np.stack(closer)), FOUND, max_people) if closer else []
+    return distinct(look(np.stack(closer)), least, max_people) if closer else []
 
 
 def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:

@@ -68,7 +68,7 @@ class World:
             nearest = min(people, key=lambda p: float(np.hypot(*(centre - middle(p)))))
             apart = float(np.hypot(*(centre - middle(nearest))))
             fit = min(side / 200, 200 / side)
-            scores[:] = max(0.05, 0.9 * fit - apart / 300)
+            scores[:] = max(0.05, fit - apart / 300)
             joints = SHAPE + nearest
         return Pose(joints.astype(np.float32), scores, box, float(scores[0]))
 

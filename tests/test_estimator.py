@@ -151,7 +151,7 @@ class Opened:
 
     closed = 0
 
-    def find(self, frame_bgr: np.ndarray, least: float = 0.0) -> np.ndarray:
+    def find(self, frame_bgr: np.ndarray) -> np.ndarray:
         return np.zeros((0, 4), np.float32)
 
     def close(self) -> None:

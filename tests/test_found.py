@@ -1,6 +1,7 @@
 """Scores of what is found without boxes: who counts, who is found, how many are reported."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("torch")
 from livepose.cli import main
 from livepose.pose import Pose
 from livepose.training.datasets import Person, PoseSet
-from livepose.training.found import score_found
+from livepose.training.found import filmed, score_found
 from livepose.training.readers_synthetic import DrawnImage
 
 
@@ -75,6 +76,32 @@ def test_drawn_people_are_found_by_the_released_models(
     scores = json.loads(capsys.readouterr().out)["scene:4"]
     assert scores["pictures"] == 4
     assert scores["recall"] >= 0.5
+
+
+def test_a_filmed_picture_is_followed_for_so_many_noisy_frames() -> None:
+    frames: list[np.ndarray] = []
+    times_s: list[float] = []
+
+    def track(frame: np.ndarray, time_s: float) -> list[Pose]:
+        frames.append(frame.astype(int))
+        times_s.append(time_s)
+        return [pose_of(person("a", 50))] * len(frames)
+
+    image = np.full((40, 60, 3), 254, np.uint8)
+    estimate = filmed(track, 5)
+    assert len(estimate(image)) == 5 and len(estimate(image)) == 10
+    assert np.allclose(np.diff(times_s[:5]), 1 / 30) and times_s[5] - times_s[4] > 1000
+    for frame, next_one in pairwise(frames):
+        assert 2 < frame.std() * 2 < 4 and frame.min() == 251 and frame.max() == 255
+        assert (frame != next_one).any()
+
+
+def test_people_who_are_filmed_are_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--find", "scene:4", "--frames", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scene:4"]["recall"] >= 0.5
+    for words in (["--frames", "8"], ["--find", "--frames", "0"]):
+        assert main(["eval", "scene:1", *words]) == 2
+        assert "--frames" in capsys.readouterr().err
 
 
 def test_a_checkpoint_has_to_be_exported_first(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from livepose.clothes import STRANGE, Colours
 from livepose.people import (
+    FOLLOWED,
     GRACE,
     MISSING_EVERY,
     NEWCOMERS_EVERY,
@@ -27,6 +28,25 @@ from tests.people_world import (
     dressed_in,
     in_grey,
 )
+
+
+@pytest.mark.parametrize(("score", "ids"), [(FOLLOWED - 0.01, []), (FOLLOWED + 0.01, [1])])
+def test_who_is_not_sure_to_be_one_is_not_followed(score: float, ids: list[int]) -> None:
+    """Neither on a new scene nor beside somebody, however sure the finder is."""
+    world = World([(200, 150)])
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return [replace(pose, score=score) for pose in world(boxes, without, among)]
+
+    tracker = Tracker(8)
+    assert [p.id for p in tracker.step(look, world.find, in_grey)] == ids
+    tracker = Tracker(8)
+    for _ in range(2):
+        tracker.step(world, world.find, in_grey)
+    world.people.append((400, 150))
+    for _ in range(NEWCOMERS_EVERY):
+        poses = tracker.step(look, world.find, in_grey)
+    assert [p.id for p in poses] == [1, *(2 for _ in ids)]
 
 
 def test_search_finds_the_one_person_and_nobody_in_an_empty_frame() -> None:

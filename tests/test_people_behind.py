@@ -11,12 +11,14 @@ from livepose.people import (
     GRACE,
     HIDDEN,
     KEPT,
+    LONE_EVERY,
     MISSING_EVERY,
     SUSPECTED_EVERY,
     Tracker,
     who_is_behind,
 )
 from livepose.pose import Pose
+from livepose.search import Look
 from livepose.track import Boxes
 from tests.people_world import (
     GREY,
@@ -90,28 +92,53 @@ def test_who_comes_out_from_behind_is_followed_into_full_view(speed: float) -> N
         assert places[2] == pytest.approx((x, 150), abs=0.01)
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_somebody_unknown_behind_one_of_several_is_found_without_the_finder(beside: bool) -> None:
-    """Where one is alone it is not looked for: that would cost every user a batch."""
+def covered_by(world: World, shown: list[tuple[float, float]]) -> Look:
+    """Looks at a world in which only those shown are seen until they are crossed out."""
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        return world.look(boxes, without, among, shown)
+
+    return look
+
+
+NOTHING = np.zeros((0, 4), np.float32)
+
+
+def test_somebody_unknown_behind_one_of_several_is_found_without_the_finder() -> None:
     front, unknown = (200.0, 150.0), (228.0, 150.0)
-    shown = [front, (420.0, 150.0)] if beside else [front]
+    shown = [front, (420.0, 150.0)]
     world = World(shown)
     tracker = Tracker(8)
     tracker.step(world, world.find, in_grey)
     world.people = [*shown, unknown]
-
-    def covered(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
-        return world.look(boxes, without, among, shown)
-
-    nothing = np.zeros((0, 4), np.float32)
-    world.looks.clear()
     for frame in range(SUSPECTED_EVERY):
-        poses = tracker.step(covered, lambda: nothing, in_grey)
+        poses = tracker.step(covered_by(world, shown), lambda: NOTHING, in_grey)
         # Who has just been found may hide somebody: that is looked for at once.
-        assert [p.id for p in poses] == ([1, 2, 3] if beside else [1]), frame
-    assert beside or world.looks == [1] * SUSPECTED_EVERY
-    if beside:
-        assert poses[2].joints_xy[0] - SHAPE[0] == pytest.approx(unknown, abs=0.01)
+        assert [p.id for p in poses] == [1, 2, 3], frame
+    assert poses[2].joints_xy[0] - SHAPE[0] == pytest.approx(unknown, abs=0.01)
+
+
+def test_beside_one_who_is_alone_somebody_unknown_is_looked_for_at_first_and_seldom() -> None:
+    """At every look it would cost every user a batch."""
+    front, unknown = (200.0, 150.0), (228.0, 150.0)
+    world = World([front, unknown])
+    tracker = Tracker(8)
+    look = covered_by(world, [front])
+    tracker.step(look, world.find, in_grey)
+    assert [p.id for p in tracker.step(look, lambda: NOTHING, in_grey)] == [1, 2]
+
+    world, tracker = World([front]), Tracker(8)
+    look = covered_by(world, [front])
+    tracker.step(look, world.find, in_grey)
+    tracker.step(look, lambda: NOTHING, in_grey)
+    world.looks.clear()
+    for _ in range(LONE_EVERY):
+        assert [p.id for p in tracker.step(look, lambda: NOTHING, in_grey)] == [1]
+    assert sum(world.looks) == LONE_EVERY + 1
+    world.people = [front, unknown]
+    for _ in range(LONE_EVERY):
+        poses = tracker.step(look, lambda: NOTHING, in_grey)
+    assert [p.id for p in poses] == [1, 2]
 
 
 def test_a_weak_answer_from_behind_is_nobody() -> None:

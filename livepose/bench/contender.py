@@ -12,7 +12,6 @@ from livepose import crops
 from livepose.bench.measure import wait_until
 from livepose.errors import SourceError, UsageError
 from livepose.estimator import PoseEstimator
-from livepose.finder import SURE
 from livepose.models import Model
 from livepose.runtime import Engine, EngineInfo, open_engine
 from livepose.runtime.choice import suited_model
@@ -124,7 +123,7 @@ def open_contender(spec: Spec) -> Contender:
 class NullFinder:
     """Beside a null engine: sees one person, in the middle of every frame, at no cost."""
 
-    def find(self, frame_bgr: Image, least: float = SURE) -> npt.NDArray[np.float32]:
+    def find(self, frame_bgr: Image) -> npt.NDArray[np.float32]:
         height, width = frame_bgr.shape[:2]
         return np.array([[0.2 * width, 0.1 * height, 0.8 * width, 0.9 * height]], np.float32)
 

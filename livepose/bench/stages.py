@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.bench.contender import BenchEstimator, Clip, Contender, Image
-from livepose.finder import SURE
 from livepose.pose import Pose
 from livepose.runtime import Engine
 from livepose.runtime.base import DEVICE_STAGES, RunSquares, device_ms
@@ -98,9 +97,9 @@ class StagedEstimator(BenchEstimator):
         all_ms = (time.perf_counter() - start_s) * 1e3
         return poses, {**self._ms, "track": all_ms - sum(self._ms.values())}
 
-    def _find(self, frame_bgr: Image, least: float = SURE) -> npt.NDArray[np.float32]:
+    def _find(self, frame_bgr: Image) -> npt.NDArray[np.float32]:
         start_s = time.perf_counter()
-        boxes = super()._find(frame_bgr, least)
+        boxes = super()._find(frame_bgr)
         self._ms["find"] += (time.perf_counter() - start_s) * 1e3
         return boxes
 

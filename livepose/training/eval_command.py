@@ -27,7 +27,7 @@ from livepose.training.datasets import read_once
 from livepose.training.evaluate import Scores, evaluate, torch_runner
 from livepose.training.finder import pictures_of
 from livepose.training.finder_trainer import FinderScores, RunnerEngine, score_finder
-from livepose.training.found import FoundScores, score_found
+from livepose.training.found import FoundScores, filmed, score_found
 from livepose.training.plot import plot_reliability
 
 
@@ -36,8 +36,10 @@ def evaluate_model(words: list[str]) -> None:
     arguments = eval_parser().parse_args(words)
     if arguments.find and arguments.plot:
         raise UsageError("--plot draws the scores of joints in true boxes: leave out --find")
+    if arguments.frames is not None and (not arguments.find or arguments.frames < 1):
+        raise UsageError("--frames: give at least 1, with --find")
     asked = arguments.model, arguments.engine, arguments.data, arguments.precision
-    scored = (score_search if arguments.find else score_model)(*asked)
+    scored = score_search(*asked, arguments.frames) if arguments.find else score_model(*asked)
     if arguments.json:
         print(json.dumps({spec: s.as_dict() for spec, s in scored.items()}, indent=2))
         return
@@ -72,14 +74,15 @@ def score_model(
 
 
 def score_search(
-    name: str, engine: str, specs: list[str], precision: str = "auto"
+    name: str, engine: str, specs: list[str], precision: str = "auto", frames: int | None = None
 ) -> dict[str, FoundScores]:
-    """Scores by data set of what is found without boxes."""
+    """Scores by data set of what is found without boxes; followed for so many frames, if given."""
     if name.endswith(".pt"):
         raise UsageError(f"--find: {name} is a checkpoint; export it first")
     sets = {spec: read_once(spec) for spec in specs}
     with PoseEstimator(name, engine, precision=precision, max_people=MOST_PEOPLE) as estimator:
-        return {spec: score_found(estimator.estimate, s) for spec, s in sets.items()}
+        estimate = estimator.estimate if frames is None else filmed(estimator.track, frames)
+        return {spec: score_found(estimate, s) for spec, s in sets.items()}
 
 
 def print_scores(console: Console, title: str, scores: Scores | FinderScores | FoundScores) -> None:
@@ -113,6 +116,12 @@ def eval_parser() -> Parser:
         "--find",
         action="store_true",
         help="whole pictures, no boxes, up to 16 people: how many are posed at OKS >= 0.5",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="with --find: each picture filmed for N frames, with noise, and people followed",
     )
     parser.add_argument(
         "--plot", metavar="PATH", help="draw how many joints of each score are right (.png, .svg)"

@@ -14,6 +14,12 @@ from livepose.training.metrics import oks
 Estimate = Callable[[npt.NDArray[np.uint8]], list[Pose]]
 """A picture uint8 [H, W, 3] BGR -> everybody in it, as `PoseEstimator.estimate`."""
 
+Track = Callable[[npt.NDArray[np.uint8], float], list[Pose]]
+"""A frame uint8 [H, W, 3] BGR and its time in seconds -> everybody, as `PoseEstimator.track`."""
+
+NOISE = 3
+"""Grey levels up and down by which the pixels of a filmed picture differ from frame to frame."""
+
 LEAST_HEIGHT = 0.2
 """Of a counted person, as a share of the picture's."""
 
@@ -82,6 +88,25 @@ def score_found(estimate: Estimate, people: PoseSet) -> FoundScores:
         pictures=len(groups),
         reported=reported,
     )
+
+
+def filmed(track: Track, frames: int) -> Estimate:
+    """What is followed in the last of so many frames of a camera that looks at one picture, at 30
+    frames a second, with a sensor's noise. Pictures are hours apart.
+    """
+    rng = np.random.default_rng(0)
+    start_s = 0.0
+
+    def estimate(image_bgr: npt.NDArray[np.uint8]) -> list[Pose]:
+        nonlocal start_s
+        start_s += 3600
+        for i in range(frames):
+            noise = rng.integers(-NOISE, NOISE + 1, image_bgr.shape, np.int16)
+            frame = np.clip(image_bgr + noise, 0, 255).astype(np.uint8)
+            poses = track(frame, start_s + i / 30)
+        return poses
+
+    return estimate
 
 
 def found_of(poses: list[Pose], people: list[Person]) -> set[int]:
