@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from livepose.clothes import Colours, blend
+from livepose.finder import iou
 from livepose.pose import Pose
 from livepose.search import (
     BESIDE,
@@ -21,7 +22,6 @@ from livepose.search import (
     Look,
     distinct,
     search,
-    unknown,
 )
 from livepose.track import (
     BEHIND,
@@ -71,6 +71,9 @@ NEWCOMERS_EVERY = 6
 MISSING_EVERY = 3
 """As often while somebody who is followed is not seen."""
 
+KNOWN = 0.3
+"""IoU of a found box with a followed person's from which it may be theirs."""
+
 TWIN = 0.8
 """`search.BESIDE` with a model that is believed."""
 
@@ -88,6 +91,16 @@ LONE_EVERY = 48
 
 ANEW_EVERY = 8
 """On every so many frames who was behind somebody is looked for as everybody else first."""
+
+
+def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
+    """Those of the boxes found [N, 4] that are nobody's: each known one takes the likest."""
+    theirs = one_to_one(
+        (-share if (share := iou(box, other)) >= KNOWN else np.inf, i, k)
+        for i, box in enumerate(found)
+        for k, other in enumerate(known)
+    )
+    return [box for i, box in enumerate(found) if i not in theirs]
 
 
 def who_is_behind(bodies: Sequence[Pose], in_view: int) -> set[int]:

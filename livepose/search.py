@@ -9,11 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from livepose.finder import SURELY_SAME, iou
+from livepose.finder import SURELY_SAME
 from livepose.finder import distinct as distinct_boxes
 from livepose.pose import Pose
 from livepose.track import BEHIND, Boxes, alike, box_around, overlap
-from livepose.whose import one_to_one
 
 Find = Callable[[], Boxes]
 """Boxes of the people in the current frame, best first."""
@@ -48,25 +47,12 @@ SURELY = 0.65
 GLIMPSED = 0.25
 """At least, from the finder's box; from a tighter box the pose may well reach `FOUND`."""
 
-KNOWN = 0.3
-"""IoU of a found box with a followed person's from which it may be theirs."""
-
 SAME = 0.5
 """Two poses that are at least so alike (`alike`) are one body's."""
 
 BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
-
-
-def unknown(found: Boxes, known: Sequence[Boxes]) -> list[Boxes]:
-    """Those of the boxes found [N, 4] that are nobody's: each known one takes the likest."""
-    theirs = one_to_one(
-        (-share if (share := iou(box, other)) >= KNOWN else np.inf, i, k)
-        for i, box in enumerate(found)
-        for k, other in enumerate(known)
-    )
-    return [box for i, box in enumerate(found) if i not in theirs]
 
 
 def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
@@ -93,23 +79,23 @@ def search(look: Look, find: Find, max_people: int, least: float = FOUND) -> lis
 
 
 def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:
-    """As `search`; then the boxes left over that overlap somebody found are looked at with all of
-    those crossed out, and who is seen there is added, last. `find` may give several boxes of one
-    person.
+    """As `search`; then the boxes that overlap somebody found are looked at once more, with all of
+    those crossed out, and who is seen there is added, last: two people may stand in one box.
+    `find` may give several boxes of one person.
     """
     found = find()
     bodies = search(look, lambda: distinct_boxes(found), max_people)
     shown = [box for pose in bodies if (box := box_around(pose)) is not None]
-    free = [
+    shared = [
         box
-        for box in unknown(distinct_boxes(found, SURELY_SAME), shown)
+        for box in distinct_boxes(found, SURELY_SAME)
         if any(overlap(box, other) > BEHIND for other in shown)
     ]
-    if not free or len(bodies) == max_people:
+    if not shared or len(bodies) == max_people:
         return bodies
     beside = [
         pose
-        for pose in look(np.stack(free), [bodies] * len(free))
+        for pose in look(np.stack(shared), [bodies] * len(shared))
         if all(alike(pose, body) < BESIDE for body in bodies)
     ]
     return bodies + distinct(beside, SURELY, max_people - len(bodies))

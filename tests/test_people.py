@@ -14,9 +14,10 @@ from livepose.people import (
     NEWCOMERS_EVERY,
     SUSPECTED_EVERY,
     Tracker,
+    unknown,
 )
 from livepose.pose import Pose
-from livepose.search import SAME, search, unknown
+from livepose.search import SAME, search
 from livepose.track import Boxes, Track, alike, box_around, distances, overlap, steadied
 from tests.people_world import (
     GREY,
