@@ -136,7 +136,7 @@ def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
         options.precision,
         options.max_people,
         options.smooth,
-        ahead=not has_nvidia_gpu(),
+        ahead=not (may_take_gpu(options) and has_nvidia_gpu()),
     )
     if options.engine == "auto":
         try:
@@ -145,6 +145,10 @@ def make_estimator(options: RunOptions, console: Console) -> PoseEstimator:
             estimator.close()
             raise
     return estimator
+
+
+def may_take_gpu(options: RunOptions) -> bool:
+    return options.device != "cpu" and options.engine not in ("openvino", "onnx")
 
 
 class Run:

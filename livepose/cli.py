@@ -155,6 +155,17 @@ def run_command(arguments: argparse.Namespace) -> None:
     run(options, stderr_console(), STARTED_S)
 
 
+def hint(arguments: argparse.Namespace, word: str) -> str:
+    """What was probably meant by a word that is no option's."""
+    if word.startswith("-"):
+        return ""
+    if word in COMMANDS:
+        return f"; the command comes first: livepose {word}"
+    if arguments.source is not None:
+        return "; put a pattern in quotes"
+    return f"; a source is given as --source {word}"
+
+
 def dispatch(words: Sequence[str]) -> None:
     """Run the command that the first word names, or the main job."""
     if words and words[0] in COMMANDS:
@@ -164,8 +175,7 @@ def dispatch(words: Sequence[str]) -> None:
         parser = run_parser()
         arguments, rest = parser.parse_known_args(words)
         if rest:
-            hint = "" if rest[0].startswith("-") else f"; a source is given as --source {rest[0]}"
-            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint(arguments, rest[0])}")
         run_command(arguments)
 
 

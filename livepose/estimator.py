@@ -14,13 +14,13 @@ from livepose.clothes import colours_of
 from livepose.errors import EngineError, LivePoseError, ModelError, UsageError
 from livepose.finder import Finder, distinct
 from livepose.models import FINDER, Model, find_model
-from livepose.people import Tracker
+from livepose.people import FOLLOWED, Tracker
 from livepose.pose import Pose
 from livepose.runtime import Engine, lacks_only_a_build, open_engine
 from livepose.runtime.background import BackgroundBuild
 from livepose.runtime.base import run_squares
 from livepose.runtime.choice import suited_model
-from livepose.search import Among, search_closely
+from livepose.search import FOUND, Among, search_closely
 from livepose.smooth import Smoother
 from livepose.track import SEEN
 
@@ -51,7 +51,8 @@ class PoseEstimator:
     Both may also be given opened, as a `Model` and an `Engine`; `close` closes that engine too.
     device, precision: "auto", or what the engine offers.
     max_people: at most so many poses a frame.
-    ahead: open the finder at once, beside the engine, rather than when people are first looked for.
+    ahead: open the finder at once, beside the engine, rather than when people are first looked for;
+    not where both run on a GPU, whose CUDA graphs are captured one at a time.
 
     A context manager; not safe to use from two threads at once. Raises ModelError where the
     model or the engine cannot be used.
@@ -91,7 +92,9 @@ class PoseEstimator:
         self.max_people = max_people
         self._smoother = Smoother() if smooth else None
         answered = self.model.card.get("crossed_out", {}).get("answered", 1.0)
-        self._tracker = Tracker(max_people, trusted=answered < HARDLY_EVER)
+        trusted = answered < HARDLY_EVER
+        least = FOLLOWED if "calibration" in self.model.card else FOUND
+        self._tracker = Tracker(max_people, trusted, least)
 
     def estimate(
         self,

@@ -1,6 +1,6 @@
 """The finder: one small network over the whole frame says where people are.
 
-What to do with its boxes, and when to ask it, is `people.py`'s.
+What to do with its boxes is `search.py`'s, and when to ask it `people.py`'s.
 """
 
 import cv2

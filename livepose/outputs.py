@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livepose.capture import Frame, SourceInfo
-from livepose.errors import OutputError, UsageError
+from livepose.errors import OutputError
 from livepose.inference import Result
 from livepose.render import draw_poses
 from livepose.sinks import NdjsonSink, Sink, check_place, open_sink
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from livepose.record import VideoWriter
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-TOO_MANY = "one picture for many frames; give a video (.mp4) or a folder/"
 
 
 class Outputs:
@@ -49,8 +48,6 @@ class Outputs:
         self._folder: Path | None = None
         self._written: set[str] = set()
         self._pictures = {identity(path) for path in info.pictures}
-        if save and len(info.pictures) > 1 and Path(save).suffix.lower() in IMAGE_SUFFIXES:
-            raise UsageError(f"{save}: {TOO_MANY}")
         if keypoints:
             check_place(keypoints)  # before opening the video empties an older one
         if save and (save.endswith(("/", os.sep)) or Path(save).is_dir()):
@@ -87,7 +84,9 @@ class Outputs:
             self._write_picture(str(self._folder / name), picture)
             self._written.add(name)
         elif self._written:
-            raise OutputError(f"{self._save}: {TOO_MANY}")
+            raise OutputError(
+                f"{self._save}: one picture for many frames; give a video (.mp4) or a folder/"
+            )
         else:
             self._write_picture(self._save, picture)
             self._written.add(self._save)

@@ -21,6 +21,7 @@ from livepose.search import (
     Find,
     Look,
     distinct,
+    is_somebody,
     search,
 )
 from livepose.track import (
@@ -49,8 +50,9 @@ class Wear(Protocol):
 
 
 FOLLOWED = 0.8
-"""A new person's `Pose.score`, at least. In a single picture less will do: who is less sure in one
-frame may be surer in the next, and furniture that is once taken for a person stays one."""
+"""`is_somebody` of a new person, unless behind others (`SURELY`). In a single picture less will do:
+who is less sure in one frame may be surer in the next, and furniture that is once taken for a
+person stays one."""
 
 KEPT = 0.22
 """A followed person's `Pose.score`, at least; below it for `GRACE` frames the track ends."""
@@ -131,12 +133,13 @@ class Tracker:
     """Follows people from frame to frame. Ids rise from 1 and are never handed on.
 
     trusted: whether the model is believed of who stands behind others, because it hardly ever
-    answers who is crossed out.
+    answers who is crossed out. least: `is_somebody` of a new person; `FOLLOWED` is for the scores
+    of calibrated models.
     """
 
-    def __init__(self, max_people: int, trusted: bool = False) -> None:
+    def __init__(self, max_people: int, trusted: bool = False, least: float = FOLLOWED) -> None:
         self.max_people = max_people
-        self._trusted = trusted
+        self._trusted, self._least = trusted, least
         self._beside = TWIN if trusted else BESIDE
         self._stranger = STRANGER_STILL if trusted else STRANGER
         self._tracks: list[Track] = []
@@ -167,7 +170,7 @@ class Tracker:
         was behind them, and of two who overlap each one's answer is kept from being the other.
         """
         if not self._tracks:
-            poses = search(look, find, self.max_people, FOLLOWED)
+            poses = search(look, find, self.max_people, self._least)
             return [self._start(pose, worn) for pose, worn in zip(poses, wear(poses), strict=True)]
         self._frames += 1
         for track in self._tracks:
@@ -213,7 +216,7 @@ class Tracker:
         for j, pose in enumerate(bodies[:in_view]):
             # Who is looked for elsewhere and seen here is not new: only the finder says so.
             new = j not in mine.values() and any(alike(pose, other) >= SAME for other in found)
-            if new and pose.score >= FOLLOWED and self._make_room():
+            if new and is_somebody(pose, self._least) and self._make_room():
                 kept.append(self._start(pose, colours[j]))
         for pose, worn in strangers:
             if self._make_room():
@@ -315,15 +318,19 @@ class Tracker:
 
     def _suspected(self, mine: dict[int, int]) -> list[int]:
         """Tracks in full view that somebody unknown may stand behind: each when it is new, and then
-        each on another frame. The finder takes two such people for one.
+        each on another frame. The finder takes two such people for one. Beside one who is alone
+        only a trusted model is asked, and not on the frames of the finder.
         """
         if len(self._tracks) >= self.max_people:
             return []
-        every = SUSPECTED_EVERY if len(self._tracks) > 1 else LONE_EVERY
+        alone = len(self._tracks) == 1
+        if alone and not self._trusted:
+            return []
+        every = LONE_EVERY if alone else SUSPECTED_EVERY
         return [
             i
             for i in mine
-            if self._tracks[i].seen == 1 or (self._frames - 2 * i) % every == every // 2
+            if self._tracks[i].seen == 1 or (self._frames - 2 * i) % every == every // 2 + alone
         ]
 
     def _newcomers(self, find: Find) -> list[Boxes]:

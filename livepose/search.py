@@ -12,6 +12,7 @@ import numpy as np
 from livepose.finder import SURELY_SAME
 from livepose.finder import distinct as distinct_boxes
 from livepose.pose import Pose
+from livepose.skeleton import INDEX
 from livepose.track import BEHIND, Boxes, alike, box_around, overlap
 
 Find = Callable[[], Boxes]
@@ -44,6 +45,13 @@ FOUND = 0.53
 SURELY = 0.65
 """The same behind somebody who is crossed out: who is answered again is seldom so sure."""
 
+NEAR = 0.7
+"""The mean score of head and shoulders, at least, of who shows no more."""
+
+HEAD_AND_SHOULDERS = [
+    INDEX[name] for name in ("thorax", "upper_neck", "head_top", "r_shoulder", "l_shoulder")
+]
+
 GLIMPSED = 0.25
 """At least, from the finder's box; from a tighter box the pose may well reach `FOUND`."""
 
@@ -53,6 +61,14 @@ SAME = 0.5
 BESIDE = 0.65
 """The same for a pose behind somebody who was crossed out: they may be answered once more, a little
 beside themselves, but who stands behind somebody often stands alike."""
+
+
+def is_somebody(pose: Pose, least: float) -> bool:
+    """Whether the pose has that score, or if not the whole then head and shoulders: who sits near
+    the camera shows no more.
+    """
+    near = float(pose.scores[HEAD_AND_SHOULDERS].mean())
+    return pose.score >= least or near >= max(least, NEAR)
 
 
 def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
@@ -75,7 +91,10 @@ def search(look: Look, find: Find, max_people: int, least: float = FOUND) -> lis
         return []
     poses = distinct(look(boxes), GLIMPSED, max_people)
     closer = [box for pose in poses if (box := box_around(pose)) is not None]
-    return distinct(look(np.stack(closer)), least, max_people) if closer else []
+    if not closer:
+        return []
+    sure = [pose for pose in look(np.stack(closer)) if is_somebody(pose, least)]
+    return distinct(sure, GLIMPSED, max_people)
 
 
 def search_closely(look: Look, find: Find, max_people: int) -> list[Pose]:

@@ -11,7 +11,8 @@ from livepose import Pose, PoseEstimator
 from livepose.crops import squares_of, to_crops
 from livepose.errors import ModelError, UsageError
 from livepose.models import find_model
-from livepose.people import Tracker
+from livepose.people import FOLLOWED, Tracker
+from livepose.search import FOUND
 from livepose.synthetic import SyntheticScene
 
 
@@ -132,10 +133,12 @@ def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others(
 ) -> None:
     """By its card; one without that figure is not trusted."""
     believed: list[bool] = []
+    surest: list[float] = []
 
-    def tracker(max_people: int, trusted: bool) -> Tracker:
+    def tracker(max_people: int, trusted: bool, least: float) -> Tracker:
         believed.append(trusted)
-        return Tracker(max_people, trusted)
+        surest.append(least)
+        return Tracker(max_people, trusted, least)
 
     monkeypatch.setattr("livepose.estimator.Tracker", tracker)
     model = find_model("small")
@@ -144,6 +147,9 @@ def test_a_model_that_answers_who_is_crossed_out_is_trusted_less_behind_others(
         card = {k: v for k, v in model.card.items() if k != "crossed_out"} | about
         PoseEstimator(replace(model, card=card)).close()
     assert believed == [False, False, True]
+    card = {k: v for k, v in model.card.items() if k != "calibration"}
+    PoseEstimator(replace(model, card=card)).close()
+    assert surest == [FOLLOWED] * 3 + [FOUND], "of heights that are no chances less is wanted"
 
 
 class Opened:

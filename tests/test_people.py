@@ -37,7 +37,8 @@ def test_who_is_not_sure_to_be_one_is_not_followed(score: float, ids: list[int])
     world = World([(200, 150)])
 
     def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
-        return [replace(pose, score=score) for pose in world(boxes, without, among)]
+        scores = np.full(16, score, np.float32)
+        return [replace(p, score=score, scores=scores) for p in world(boxes, without, among)]
 
     tracker = Tracker(8)
     assert [p.id for p in tracker.step(look, world.find, in_grey)] == ids
@@ -47,7 +48,7 @@ def test_who_is_not_sure_to_be_one_is_not_followed(score: float, ids: list[int])
     world.people.append((400, 150))
     for _ in range(NEWCOMERS_EVERY):
         poses = tracker.step(look, world.find, in_grey)
-    assert [p.id for p in poses] == [1, *(2 for _ in ids)]
+    assert (2 in {p.id for p in poses}) == bool(ids)
 
 
 def test_search_finds_the_one_person_and_nobody_in_an_empty_frame() -> None:

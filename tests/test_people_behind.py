@@ -122,12 +122,12 @@ def test_beside_one_who_is_alone_somebody_unknown_is_looked_for_at_first_and_sel
     """At every look it would cost every user a batch."""
     front, unknown = (200.0, 150.0), (228.0, 150.0)
     world = World([front, unknown])
-    tracker = Tracker(8)
+    tracker = Tracker(8, trusted=True)
     look = covered_by(world, [front])
     tracker.step(look, world.find, in_grey)
     assert [p.id for p in tracker.step(look, lambda: NOTHING, in_grey)] == [1, 2]
 
-    world, tracker = World([front]), Tracker(8)
+    world, tracker = World([front]), Tracker(8, trusted=True)
     look = covered_by(world, [front])
     tracker.step(look, world.find, in_grey)
     tracker.step(look, lambda: NOTHING, in_grey)

@@ -8,7 +8,7 @@ import pytest
 from livepose import PoseEstimator
 from livepose.finder import SURELY_SAME, distinct, iou
 from livepose.pose import Pose
-from livepose.search import search, search_closely
+from livepose.search import FOUND, is_somebody, search, search_closely
 from livepose.synthetic import SyntheticScene
 from livepose.track import Boxes
 from tests.people_world import SHAPE, Near, Without, World
@@ -115,6 +115,26 @@ def test_a_box_beside_nobody_is_not_looked_at_again() -> None:
     found = np.concatenate((world.find(), wrong))
     assert places(search_closely(world, lambda: found, 8)) == [FRONT]
     assert world.looks == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("shoulders", "others", "seen"),
+    [(0.75, 0.1, True), (0.65, 0.1, False), (0.5, 0.6, True), (0.5, 0.5, False)],
+)
+def test_head_and_shoulders_alone_are_somebody(shoulders: float, others: float, seen: bool) -> None:
+    """Near a camera no half of the body is to be seen."""
+    world = World([FRONT])
+
+    def look(boxes: Boxes, without: Without = (), among: Near = ()) -> list[Pose]:
+        scores = np.full(16, others, np.float32)
+        scores[[7, 8, 9, 12, 13]] = shoulders
+        mean = float(np.sort(scores)[-8:].mean())
+        return [replace(pose, score=mean, scores=scores) for pose in world(boxes, without, among)]
+
+    (pose,) = look(world.find())
+    assert is_somebody(pose, FOUND) == seen
+    assert is_somebody(pose, 0.8) == (shoulders >= 0.8)
+    assert len(search(look, world.find, 8)) == seen
 
 
 def test_nobody_in_the_picture_is_asked_about_once_at_most() -> None:

@@ -25,7 +25,7 @@ from livepose.view import WindowView, free_name
         (True, 30.0, None, 5.0, None),
         (False, 15.0, None, 5.0, None),
         (True, 19.0, None, 50.0, "engine-limited: 50 ms a frame"),
-        (True, 13.0, None, 50.0, "processor busy: the engine alone could do 20 fps"),
+        (True, 13.0, None, 50.0, None),
     ],
 )
 def test_what_limits_is_named(

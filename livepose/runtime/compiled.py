@@ -22,7 +22,7 @@ from livepose.runtime.hardware import cpu_features
 log = logging.getLogger(__name__)
 
 KEPT = 12
-"""Graphs that are kept; of more, the oldest files are deleted."""
+"""Graphs that are kept; of more, those that were not used for longest are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
