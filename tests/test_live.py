@@ -343,6 +343,9 @@ class WatchingView:
     def wants_to_quit(self) -> bool:
         return time.monotonic() > self._end_s
 
+    def preview(self, frame: Frame, info: SourceInfo, state: str | None) -> None:
+        pass
+
     def begin(self, info: SourceInfo, estimator: PoseEstimator) -> None:
         pass
 
