@@ -104,8 +104,8 @@ class PoseEstimator:
         """The people of one frame, uint8 [H, W, 3]; remembers nothing.
 
         With boxes, float32 [N, 4] in pixels and tight around each person, exactly one pose per
-        box, in order, with id 0. Without, the people are looked for, and where somebody is found
-        once more with them crossed out, for two may share a box.
+        box, in order, with id 0. Without, the people are looked for; where somebody is found it is
+        looked once more with them crossed out, for two may share a box.
         """
         check_frame(frame_bgr)
         self._go_over()

@@ -83,8 +83,8 @@ def distinct(poses: list[Pose], least: float, most: int) -> list[Pose]:
 
 
 def search(look: Look, find: Find, max_people: int, least: float = FOUND) -> list[Pose]:
-    """Everybody the finder sees, best first, each looked at again up close; `least` is the score
-    of a pose.
+    """Everybody the finder sees, best first, each looked at again up close; for `least` see
+    `is_somebody`.
     """
     boxes = find()
     if not len(boxes):
