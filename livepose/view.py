@@ -132,7 +132,7 @@ class WindowView:
             self._mirror = info.is_camera
 
     def show(self, result: Result, stats: StatsSnapshot) -> None:
-        self._last, self._stats = result, stats
+        self._last, self._stats, self._state = result, stats, None
         if self._recording:
             self._record(result)
         self._draw(None)

@@ -67,6 +67,23 @@ def test_a_recording_of_a_held_picture_has_that_picture(
     assert f"wrote {written.name}" in view._console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_source_lost_again_with_the_same_words_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str | None] = []
+    monkeypatch.setattr(WindowView, "_draw", lambda self, state: drawn.append(state))
+    view = WindowView.__new__(WindowView)
+    view._window = SimpleNamespace(commands=list, closed=False)  # type: ignore[assignment]
+    view._recording, view._last, view._state, view.wants_to_quit = None, None, None, False
+    frame = Frame(np.full((64, 96, 3), 128, np.uint8), 0, 0.0, 0.0)
+    stats = StatsSnapshot(30.0, 10.0, 20.0, 10.0, 5.0, 0)
+    for _ in range(2):
+        view.show(Result(frame, [], 0.0, 1.0), stats)
+        for _ in range(3):
+            view.idle("camera 0: lost", stats)
+    assert drawn == [None, "camera 0: lost"] * 2
+
+
 def test_a_recording_that_cannot_be_finished_ends_neither_run_nor_window() -> None:
     class FullDisk:
         path = "a.mp4"
